@@ -1,0 +1,55 @@
+"""From settings to everything wired: the only place that chooses which outside thing serves which need."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from tollkeeper.clock import Clock
+from tollkeeper.settings import Settings, read_settings
+from tollkeeper.storage.database import Database
+
+if TYPE_CHECKING:
+    from tollkeeper.mail.smtp import SmtpSender
+    from tollkeeper.payments.stripe import StripePayments
+
+
+class Runtime:
+    """What one process works with. Everything is built when first asked for, so a process pays for what it uses."""
+
+    def __init__(self, settings: Settings | None = None, *, clock: Clock | None = None) -> None:
+        self.settings = settings if settings is not None else read_settings()
+        self.clock = clock if clock is not None else self.settings.clock()
+
+    @cached_property
+    def database(self) -> Database:
+        """PostgreSQL; `SettingMissing` where no URL is set."""
+        return Database(self.settings.need_database_url(), self.settings.db_schema)
+
+    @cached_property
+    def stripe(self) -> StripePayments | None:
+        """Stripe, or None where no key is set."""
+        from tollkeeper.payments.stripe import StripePayments
+
+        key = self.settings.stripe_api_key
+        if key is None:
+            return None
+        return StripePayments(key.get_secret_value(), api_base=self.settings.stripe_api_base)
+
+    @cached_property
+    def mail(self) -> SmtpSender | None:
+        """The mail server, or None where none is set."""
+        from tollkeeper.mail.smtp import SmtpSender
+
+        settings = self.settings
+        if settings.smtp_url is None or settings.mail_from is None:
+            return None
+        return SmtpSender(settings.smtp_url.get_secret_value(), settings.mail_from, clock=self.clock)
+
+    def close(self) -> None:
+        """Give back what was opened; the runtime can be used again afterwards."""
+        opened = self.__dict__.pop("database", None)
+        if opened is not None:
+            opened.close()
+        for name in ("stripe", "mail"):
+            self.__dict__.pop(name, None)

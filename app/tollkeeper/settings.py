@@ -1,0 +1,115 @@
+"""Everything that can be set, read once into one frozen object.
+
+Constructor arguments win over the environment. Where the ecosystem already has a name (`DATABASE_URL`, `REDIS_URL`,
+`STRIPE_API_KEY`, …) it is accepted; our own prefixed name wins over it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tollkeeper.clock import Clock, ShiftedClock, SystemClock
+from tollkeeper.domain.errors import InvalidInput, SettingMissing
+
+_POSTGRES_SCHEMES = ("postgres://", "postgresql://", "postgresql+psycopg://")
+
+
+def _postgres_url(value: str) -> str:
+    """The URL in the one form that libpq reads, whichever of the usual schemes it was written with."""
+    for scheme in _POSTGRES_SCHEMES:
+        if value.startswith(scheme):
+            return "postgresql://" + value[len(scheme) :]
+    raise ValueError("a postgres://, postgresql:// or postgresql+psycopg:// URL")
+
+
+def _redis_url(value: str) -> str:
+    if not value.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("a redis://, rediss:// or unix:// URL")
+    return value
+
+
+def _either(ours: str, common: str) -> AliasChoices:
+    return AliasChoices(ours, common, ours.lower().removeprefix("tollkeeper_"))
+
+
+def _only(name: str) -> AliasChoices:
+    return AliasChoices(name, name.lower().removeprefix("tollkeeper_"))
+
+
+class Settings(BaseSettings):
+    """What this process was told. Secrets are `SecretStr`, so printing a `Settings` shows none of them."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", case_sensitive=True, env_ignore_empty=True)
+
+    database_url: Annotated[str, AfterValidator(_postgres_url)] | None = Field(
+        None, validation_alias=_either("TOLLKEEPER_DATABASE_URL", "DATABASE_URL"), repr=False
+    )
+    redis_url: Annotated[str, AfterValidator(_redis_url)] | None = Field(
+        None, validation_alias=_either("TOLLKEEPER_REDIS_URL", "REDIS_URL"), repr=False
+    )
+    db_schema: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")] | None = Field(
+        None, validation_alias=_only("TOLLKEEPER_DB_SCHEMA")
+    )
+    stripe_api_key: SecretStr | None = Field(None, validation_alias=_only("STRIPE_API_KEY"))
+    stripe_webhook_secret: SecretStr | None = Field(None, validation_alias=_only("STRIPE_WEBHOOK_SECRET"))
+    stripe_api_base: str | None = Field(None, validation_alias=_only("STRIPE_API_BASE"))
+    paystack_secret_key: SecretStr | None = Field(None, validation_alias=_only("PAYSTACK_SECRET_KEY"))
+    paystack_api_base: str | None = Field(None, validation_alias=_only("PAYSTACK_API_BASE"))
+    smtp_url: SecretStr | None = Field(None, validation_alias=_only("TOLLKEEPER_SMTP_URL"))
+    mail_from: str | None = Field(None, validation_alias=_only("TOLLKEEPER_MAIL_FROM"))
+    mail_templates_dir: Path | None = Field(None, validation_alias=_only("TOLLKEEPER_MAIL_TEMPLATES_DIR"))
+    slack_webhook_url: SecretStr | None = Field(None, validation_alias=_only("TOLLKEEPER_SLACK_WEBHOOK_URL"))
+    collect: Literal["meters", "invoices", "off"] = Field("meters", validation_alias=_only("TOLLKEEPER_COLLECT"))
+    stripe_cadence: Literal["period", "day", "hour"] = Field(
+        "period", validation_alias=_only("TOLLKEEPER_STRIPE_CADENCE")
+    )
+    on_store_down: Literal["open", "closed"] = Field("open", validation_alias=_only("TOLLKEEPER_ON_STORE_DOWN"))
+    default_plan: str | None = Field(None, validation_alias=_only("TOLLKEEPER_DEFAULT_PLAN"))
+    journal_dir: Path = Field(
+        default_factory=lambda: Path(tempfile.gettempdir()) / "tollkeeper-journal",
+        validation_alias=_only("TOLLKEEPER_JOURNAL_DIR"),
+    )
+    clock_file: Path | None = Field(None, validation_alias=_only("TOLLKEEPER_CLOCK_FILE"))
+    """Seconds to add to the machine's clock, for rehearsals; see `tollkeeper.clock.ShiftedClock`."""
+    hold_tokens: int = Field(4096, ge=0, le=2**31, validation_alias=_only("TOLLKEEPER_HOLD_TOKENS"))
+    """Output tokens set aside for a request that states no limit, on a plan that states none either."""
+    hold_seconds: int = Field(900, ge=10, le=86_400, validation_alias=_only("TOLLKEEPER_HOLD_SECONDS"))
+    """A hold whose process has not been heard of for this long is given back."""
+    close_grace_seconds: int = Field(300, ge=0, le=86_400, validation_alias=_only("TOLLKEEPER_CLOSE_GRACE_SECONDS"))
+    """How long the automatic close waits after a period's end, for clocks that disagree."""
+    sweep_seconds: int = Field(30, ge=1, le=3600, validation_alias=_only("TOLLKEEPER_SWEEP_SECONDS"))
+    """How often the sweepers look for what is due."""
+    store_budget_ms: int = Field(1500, ge=50, le=60_000, validation_alias=_only("TOLLKEEPER_STORE_BUDGET_MS"))
+    """The longest a request waits for PostgreSQL, once before and once after the route."""
+    redis_budget_ms: int = Field(250, ge=10, le=60_000, validation_alias=_only("TOLLKEEPER_REDIS_BUDGET_MS"))
+
+    def need_database_url(self) -> str:
+        """The database's URL, or an error that says how to set it."""
+        if self.database_url is None:
+            raise SettingMissing("TOLLKEEPER_DATABASE_URL (or DATABASE_URL)", "to reach PostgreSQL")
+        return self.database_url
+
+    def need_redis_url(self) -> str:
+        """Redis's URL, or an error that says how to set it."""
+        if self.redis_url is None:
+            raise SettingMissing("TOLLKEEPER_REDIS_URL (or REDIS_URL)", "for live counters and as Celery's broker")
+        return self.redis_url
+
+    def clock(self) -> Clock:
+        """The clock that this process goes by."""
+        return SystemClock() if self.clock_file is None else ShiftedClock(self.clock_file)
+
+
+def read_settings(**overrides: object) -> Settings:
+    """The settings of the environment with `overrides` on top; `InvalidInput` names the first wrong one."""
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type] # pydantic checks each value against its field
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "settings"
+        raise InvalidInput(field, first["msg"].removeprefix("Value error, ")) from None
