@@ -1,0 +1,33 @@
+# Needs Python 3.11 or newer and make; everything else is installed into .venv, and only when the pins have changed.
+# Paths are relative on purpose: a checkout whose own path has spaces in it works too.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+TYPED := app workers alembic tests
+
+.PHONY: demo test lint clean
+
+demo: $(READY)
+	$(BIN)/tollkeeper demo
+
+test: lint
+	$(BIN)/python -m pytest --durations=10
+
+lint: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/python -m mypy $(TYPED)
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+# hatchling is among the pins, so the package itself is built here and no second copy of it is downloaded.
+$(READY): requirements.txt pyproject.toml
+	@echo "Installing the pinned requirements into .venv (this once; about a minute)"
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3")'
+	$(PYTHON) -m venv .venv
+	$(PIP) --requirement requirements.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $(READY)
