@@ -23,7 +23,7 @@ lint: $(READY)
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
-# hatchling is among the pins, so the package itself is built here and no second copy of it is downloaded.
+# The build backend is among the pins, so that the package itself is built without downloading a second copy of it.
 $(READY): requirements.txt pyproject.toml
 	@echo "Installing the pinned requirements into .venv (this once; about a minute)"
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3")'
