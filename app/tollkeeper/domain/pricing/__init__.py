@@ -1,0 +1,27 @@
+"""Pricing: how quantities become money. One file per kind of price, one list for the order of the steps.
+
+`price` is what a price is; `per_unit`, `package`, `graduated` and `volume` turn a quantity into money; `matching`
+chooses the price; `steps` is the order of allowance, price, discount, maximum and minimum; `rating` runs it; `bound`
+is what a hold sets aside.
+"""
+
+from tollkeeper.domain.pricing.bill import Bill, LineKind, RatedLine
+from tollkeeper.domain.pricing.bound import upper_bound
+from tollkeeper.domain.pricing.price import ANY_TOKEN, Price, Tier
+from tollkeeper.domain.pricing.rating import COST_PLACES, price_for, rate, running_cost
+from tollkeeper.domain.pricing.tariff import Tariff
+
+__all__ = [
+    "ANY_TOKEN",
+    "COST_PLACES",
+    "Bill",
+    "LineKind",
+    "Price",
+    "RatedLine",
+    "Tariff",
+    "Tier",
+    "price_for",
+    "rate",
+    "running_cost",
+    "upper_bound",
+]

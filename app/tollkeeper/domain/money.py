@@ -1,0 +1,57 @@
+"""Exact sums, and the one way in which they become whole minor units.
+
+Inside a calculation everything is a `Fraction`; it leaves as an integer of minor units (rounded once) or as a
+`Decimal`. `Decimal` is never used to calculate, because its context silently keeps 28 digits.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from fractions import Fraction
+
+from tollkeeper.domain.errors import InvalidInput, TollkeeperError
+
+BIGINT_MAX = 2**63 - 1
+
+
+class AmountTooLarge(TollkeeperError):
+    """An amount of money or a quantity does not fit the database's bigint."""
+
+    def __init__(self, amount: int) -> None:
+        super().__init__(f"an amount of {len(str(abs(amount)))} digits does not fit 64 bits")
+        self.amount = amount
+
+
+def exact(value: Fraction | Decimal | int) -> Fraction:
+    """The same number as a fraction; floats, booleans, NaN and infinity are refused with `InvalidInput`."""
+    if isinstance(value, Decimal) and not value.is_finite():
+        raise InvalidInput("amount", "a finite number")
+    if isinstance(value, bool) or not isinstance(value, Fraction | Decimal | int):
+        raise InvalidInput("amount", f"an integer, Decimal or Fraction, not {type(value).__name__}")
+    return Fraction(value)
+
+
+def round_half_away(value: Fraction | Decimal | int, step: int = 1) -> int:
+    """The nearest multiple of `step`; a half goes away from zero, for refunds as for charges."""
+    number = exact(value) / step
+    whole = (2 * abs(number.numerator) + number.denominator) // (2 * number.denominator)
+    return whole * step if number >= 0 else -whole * step
+
+
+def bigint(amount: int) -> int:
+    """The amount itself, or `AmountTooLarge` where 64 bits with a sign do not hold it."""
+    if abs(amount) > BIGINT_MAX:
+        raise AmountTooLarge(amount)
+    return amount
+
+
+def decimal_of(count: int, places: int) -> Decimal:
+    """`count` units of the last of `places` decimals, without trailing zeros and whatever the number of digits."""
+    while places > 0 and count % 10 == 0:
+        count, places = count // 10, places - 1
+    return Decimal(f"{count}E-{places}")
+
+
+def as_decimal(value: Fraction | Decimal | int, places: int = 18) -> Decimal:
+    """The number with at most `places` decimals, rounded half away from zero where it has more."""
+    return decimal_of(round_half_away(exact(value) * 10**places), places)

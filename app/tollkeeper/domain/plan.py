@@ -1,0 +1,115 @@
+"""A plan: what a customer is sold. Its tariff is versioned; limits and habits are in force at the next request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol, TypeVar
+
+from tollkeeper.domain.errors import InvalidInput
+from tollkeeper.domain.period import Period
+from tollkeeper.domain.pricing import Price, Tariff
+
+__all__ = ["AtCap", "Collect", "Plan", "RateLimit", "Tariff", "Unpriced", "Versioned", "version_for"]
+
+AtCap = Literal["block", "throttle", "warn"]
+Collect = Literal["meters", "invoices", "off"]
+Unpriced = Literal["refuse", "flag"]
+
+_SECONDS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
+_RATE_LIMIT = re.compile(rf"([1-9][0-9]{{0,8}})/({'|'.join(_SECONDS)})")
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """So many requests in so many seconds."""
+
+    requests: int
+    seconds: int
+
+    @classmethod
+    def parse(cls, text: str) -> RateLimit:
+        """`60/minute`, or per second, hour or day."""
+        match = _RATE_LIMIT.fullmatch(text)
+        if match is None:
+            raise InvalidInput("rate_limit", 'requests per second, minute, hour or day, such as "60/minute"')
+        return cls(int(match[1]), _SECONDS[match[2]])
+
+    def __str__(self) -> str:
+        names = {seconds: name for name, seconds in _SECONDS.items()}
+        return f"{self.requests}/{names.get(self.seconds, f'{self.seconds} seconds')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A plan in force: the tariff of one version, and the limits that hold now. Money is in minor units.
+
+    `collect` of None leaves the choice to the settings. `hold_tokens` is the output to hold for where a request
+    states no limit of its own.
+    """
+
+    id: str
+    name: str
+    tariff: Tariff
+    spend_cap: int | None = None
+    at_cap: AtCap = "block"
+    quota_tokens: int | None = None
+    rate_limit: RateLimit | None = None
+    collect: Collect | None = None
+    unpriced: Unpriced = "flag"
+    hold_tokens: int | None = None
+    upgrade_url: str | None = None
+
+    @property
+    def currency(self) -> str:
+        return self.tariff.currency
+
+    @property
+    def interval(self) -> str:
+        return self.tariff.interval
+
+    @property
+    def base_fee(self) -> int:
+        return self.tariff.base_fee
+
+    @property
+    def included_tokens(self) -> int:
+        return self.tariff.included_tokens
+
+    @property
+    def prices(self) -> tuple[Price, ...]:
+        return self.tariff.prices
+
+    @property
+    def quota(self) -> int | None:
+        """What the notices at 50, 80 and 100 percent are measured against; None where there are none."""
+        return self.quota_tokens or self.tariff.included_tokens or None
+
+
+class Versioned(Protocol):
+    """A version of a plan: when it was applied, and whether it counts for the period that was open then."""
+
+    @property
+    def applied_at(self) -> datetime: ...
+
+    @property
+    def now(self) -> bool: ...
+
+
+VersionT = TypeVar("VersionT", bound=Versioned)
+
+
+def version_for(period: Period, versions: Sequence[VersionT]) -> VersionT:
+    """The version that prices a period; `versions` oldest first.
+
+    The first reaches back without limit. A later one counts from periods that start at or after it was applied, or with
+    `now` from periods that end after it. Among those that count the latest wins.
+    """
+    if not versions:
+        raise InvalidInput("versions", "at least one version of the plan")
+    for version in reversed(versions[1:]):
+        if period.end > version.applied_at if version.now else period.start >= version.applied_at:
+            return version
+    return versions[0]

@@ -1,0 +1,138 @@
+"""The most that a request can add to the usage charges, known before it runs: what a hold sets aside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+
+from tollkeeper.domain.errors import InvalidInput
+from tollkeeper.domain.money import decimal_of, exact
+from tollkeeper.domain.pricing import kinds
+from tollkeeper.domain.pricing.kinds import Quantity
+from tollkeeper.domain.pricing.matching import covers
+from tollkeeper.domain.pricing.rating import COST_PLACES, by_price
+from tollkeeper.domain.pricing.steps import Draft, take_included
+from tollkeeper.domain.pricing.tariff import Tariff
+from tollkeeper.domain.usage import COMPUTE_MINUTES, REQUESTS, TOKEN_TYPES, TokenType, Totals
+
+_OUTPUT_TYPES = (TokenType.OUTPUT.value,)
+_INPUT_TYPES = tuple(kind for kind in TOKEN_TYPES if kind not in _OUTPUT_TYPES)
+
+
+def upper_bound(
+    tariff: Tariff,
+    model_id: str | None,
+    tokens_in: int,
+    tokens_out: int,
+    *,
+    compute_minutes: Decimal | int = 0,
+    units: Mapping[str, Decimal | int] | None = None,
+    totals: Totals | None = None,
+    held_tokens: int = 0,
+    granted_tokens: int = 0,
+) -> Decimal:
+    """Minor units that no outcome of the request exceeds, rounded up to `COST_PLACES` decimals.
+
+    All input counts at the dearest of input, cached input and cache write, each quantity at the dearest tier it can
+    fall in, with every flat fee that may be entered, and one request. A model of None is the dearest of all prices.
+    What has no price adds nothing.
+
+    Without `totals` the bound holds from any position, and the allowance counts as used up. With the period's totals so
+    far, tiers left behind and flat fees already entered drop out, and tokens that are still included cost nothing, less
+    `held_tokens`, which others in flight may take first.
+
+    The bounds of any number of requests in flight add up to a bound for all of them together, for volume prices too:
+    where a dearer tier makes the bill leap at its bound, every request holds the leap until it has happened. It is a
+    bound on unrounded charges; a line's rounding can add half a step.
+    """
+    if min(tokens_in, tokens_out, held_tokens, granted_tokens) < 0:
+        raise InvalidInput("tokens", "no negative count")
+    state = _State.at(tariff, totals or {}, granted_tokens)
+    free = state.tokens_left - held_tokens if totals is not None else 0
+    tokens = [
+        state.part(_token_prices(tariff, model_id, _INPUT_TYPES), tokens_in),
+        state.part(_token_prices(tariff, model_id, _OUTPUT_TYPES), tokens_out),
+    ]
+    others = {COMPUTE_MINUTES: compute_minutes, REQUESTS: 1, **(units or {})}
+    counted = [state.part(_prices_of(tariff, model_id, meter), exact(count)) for meter, count in others.items()]
+    return _rounded_up(state.most([*_without_free(tokens, free), *counted]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Some of a request's units, the prices they may fall under, and the highest rate among those."""
+
+    prices: frozenset[int]
+    count: Quantity
+    rate: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """Where a customer stands in a period: quantities by price, before and after the allowance."""
+
+    tariff: Tariff
+    allowance: int
+    matched: dict[int, Quantity]
+    billable: dict[int, Quantity]
+
+    @classmethod
+    def at(cls, tariff: Tariff, totals: Totals, granted_tokens: int) -> _State:
+        allowance = tariff.included_tokens + granted_tokens
+        matched = by_price(tariff, totals)
+        return cls(tariff, allowance, matched, take_included(Draft(tariff, allowance, matched)).quantities)
+
+    @property
+    def tokens_left(self) -> int:
+        return int(self.allowance - self._matched_tokens(len(self.tariff.prices)))
+
+    def part(self, prices: frozenset[int], count: Quantity) -> _Part:
+        concerned = prices | frozenset(self._displaced(prices))
+        rates = [kinds.dearest(self.tariff.prices[index], self._position(index)) for index in concerned]
+        return _Part(concerned, count, max(rates, default=Fraction(0)))
+
+    def most(self, parts: list[_Part]) -> Fraction:
+        used = [part for part in parts if part.count > 0]
+        concerned = {index for part in used for index in part.prices}
+        surcharges = (kinds.surcharge(self.tariff.prices[index], self._position(index)) for index in concerned)
+        return sum((part.rate * part.count for part in used), Fraction(0)) + sum(surcharges, Fraction(0))
+
+    def _displaced(self, prices: frozenset[int]) -> Iterator[int]:
+        """Later prices whose usage has to be paid for when an earlier one takes the allowance away from it."""
+        tokens = [index for index, price in enumerate(self.tariff.prices) if price.counts_tokens]
+        first = min(prices.intersection(tokens), default=None)
+        if first is not None and self._matched_tokens(first + 1) < self.allowance:
+            yield from (index for index in tokens if index > first)
+
+    def _matched_tokens(self, before: int) -> Quantity:
+        counts = (n for index, n in self.matched.items() if index < before and self.tariff.prices[index].counts_tokens)
+        return sum(counts)
+
+    def _position(self, index: int) -> Quantity:
+        return self.billable.get(index, 0)
+
+
+def _token_prices(tariff: Tariff, model_id: str | None, types: tuple[str, ...]) -> frozenset[int]:
+    return frozenset[int]().union(*(_prices_of(tariff, model_id, kind) for kind in types))
+
+
+def _prices_of(tariff: Tariff, model_id: str | None, meter: str) -> frozenset[int]:
+    if model_id is None:
+        return frozenset(index for index, price in enumerate(tariff.prices) if covers(price, meter))
+    index = tariff.price_of((model_id, meter))
+    return frozenset() if index is None else frozenset({index})
+
+
+def _without_free(parts: list[_Part], free: int) -> Iterator[_Part]:
+    """The free tokens come off the cheapest part first, so that what is left is a bound."""
+    left: Quantity = max(free, 0)
+    for part in sorted(parts, key=lambda part: part.rate):
+        taken = min(left, part.count) if part.prices else 0
+        left -= taken
+        yield _Part(part.prices, part.count - taken, part.rate)
+
+
+def _rounded_up(number: Fraction) -> Decimal:
+    return decimal_of(-(-number * 10**COST_PLACES // 1), COST_PLACES)

@@ -1,0 +1,24 @@
+"""Per unit: every unit costs the same, from the first to the last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+from tollkeeper.domain.pricing.price import Price, Slice
+
+
+def walk(price: Price, quantity: Fraction | int) -> Iterator[Slice]:
+    """The whole quantity in the one tier; nothing at quantity 0."""
+    if quantity > 0:
+        yield Slice(0, quantity, price.charge(0, quantity))
+
+
+def dearest(price: Price, position: Fraction | int) -> Fraction:
+    """The one rate there is."""
+    return price.rates[0]
+
+
+def surcharge(price: Price, position: Fraction | int) -> Fraction:
+    """The flat fee, where nothing was used yet."""
+    return price.fees[0] if position == 0 else Fraction(0)

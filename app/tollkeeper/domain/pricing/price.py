@@ -1,0 +1,113 @@
+"""What a price is: which usage it is for, and its tiers. What it makes of a quantity is in one file per kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, Literal
+
+from tollkeeper.domain.errors import InvalidInput
+from tollkeeper.domain.usage import REQUESTS, TOKEN_TYPES
+
+ANY_TOKEN = "*"  # noqa: S105 - a pattern, no secret
+
+Kind = Literal["per_unit", "package", "graduated", "volume"]
+TiersMode = Literal["graduated", "volume"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """One step of a price: up to and including `up_to` units (None: no end), in minor units per the price's `per`."""
+
+    up_to: int | None
+    price: Decimal
+    flat_fee: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True)
+class Price:
+    """How usage of some models and one meter becomes money.
+
+    `meter` is a token type, `"*"` for all four, `compute_minutes`, `requests`, or a unit of the app's own. Tiers hold
+    upper bounds alone, so gaps and overlaps cannot be written down.
+    """
+
+    model: str
+    meter: str
+    tiers: tuple[Tier, ...]
+    mode: TiersMode = "graduated"
+    per: int = 1
+    round_up: bool = False
+    stripe_meter: str | None = None
+    rates: tuple[Fraction, ...] = field(init=False, repr=False, compare=False)
+    fees: tuple[Fraction, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        bounds = [tier.up_to for tier in self.tiers]
+        if not bounds or bounds[-1] is not None or None in bounds[:-1]:
+            raise InvalidInput("tiers", "a last tier without end, and only that one")
+        if self.round_up and len(bounds) > 1:
+            raise InvalidInput("round_up", "a single tier")
+        if self.per < 1:
+            raise InvalidInput("per", "at least 1")
+        object.__setattr__(self, "rates", tuple(Fraction(tier.price) / self.per for tier in self.tiers))
+        object.__setattr__(self, "fees", tuple(Fraction(tier.flat_fee) for tier in self.tiers))
+
+    @property
+    def kind(self) -> Kind:
+        """Which of the files beside this one turns the quantity into money."""
+        if self.round_up:
+            return "package"
+        return self.mode if len(self.tiers) > 1 else "per_unit"
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether this is a price for tokens, so that included tokens come off its quantity."""
+        return self.meter == ANY_TOKEN or self.meter in TOKEN_TYPES
+
+    @property
+    def counts_whole_units(self) -> bool:
+        """Whether its quantities are whole numbers; minutes and the app's own units need not be."""
+        return self.counts_tokens or self.meter == REQUESTS
+
+    @property
+    def event_name(self) -> str:
+        """The meter at Stripe that this price's quantities are reported to."""
+        if self.stripe_meter is not None:
+            return self.stripe_meter
+        return "ai_tokens" if self.counts_tokens else self.meter
+
+    def charge(self, tier: int, quantity: Fraction | int) -> Fraction:
+        """What a slice of units in one tier costs, with the tier's flat fee."""
+        return self.rates[tier] * quantity + self.fees[tier]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON, decimals as strings."""
+        return {
+            "model": self.model,
+            "meter": self.meter,
+            "mode": self.mode,
+            "per": self.per,
+            "round_up": self.round_up,
+            "stripe_meter": self.stripe_meter,
+            "tiers": [
+                {"up_to": tier.up_to, "price": f"{tier.price:f}", "flat_fee": f"{tier.flat_fee:f}"}
+                for tier in self.tiers
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Price:
+        """The price that `to_json` wrote."""
+        tiers = tuple(Tier(t["up_to"], Decimal(t["price"]), Decimal(t["flat_fee"])) for t in value["tiers"])
+        return cls(**{**value, "tiers": tiers})
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The part of a price's quantity that one tier prices; `exact` includes the tier's flat fee, in minor units."""
+
+    tier: int
+    quantity: Fraction | int
+    exact: Fraction

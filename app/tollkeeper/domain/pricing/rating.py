@@ -1,0 +1,82 @@
+"""Rating: from a tariff and a period's totals to lines of money. Pure, exact, and rounded once a line."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from decimal import Decimal
+from fractions import Fraction
+
+from tollkeeper.domain.errors import InvalidInput
+from tollkeeper.domain.money import decimal_of, exact, round_half_away
+from tollkeeper.domain.pricing import kinds
+from tollkeeper.domain.pricing.bill import Bill
+from tollkeeper.domain.pricing.kinds import Quantity
+from tollkeeper.domain.pricing.price import Price
+from tollkeeper.domain.pricing.steps import STEPS, Draft, take_included
+from tollkeeper.domain.pricing.tariff import Tariff
+from tollkeeper.domain.usage import TOKEN_TYPES, Key, Totals
+
+COST_PLACES = 18
+"""Decimals of a running cost, in minor units."""
+
+
+def price_for(tariff: Tariff, model_id: str, meter: str) -> int | None:
+    """The index of the price that a model's quantity on a meter belongs to, or None."""
+    return tariff.price_of((model_id, meter))
+
+
+def rate(tariff: Tariff, totals: Totals, *, granted_tokens: int = 0) -> Bill:
+    """The bill for a period's totals. `granted_tokens` extend the plan's allowance and are used after it."""
+    matched = by_price(tariff, totals)
+    draft = Draft(tariff, tariff.included_tokens + granted_tokens, matched)
+    for step in STEPS:
+        draft = step.apply(draft)
+    usage = [line for line in draft.lines if line.kind == "usage"]
+    return Bill(
+        lines=draft.lines,
+        exact=sum((line.exact for line in usage), Fraction(0)),
+        usage_amount=sum(line.amount for line in usage),
+        included={i: int(taken) for i, left in draft.quantities.items() if (taken := matched[i] - left)},
+        unpriced=tuple(unpriced(tariff, totals)),
+    )
+
+
+def running_cost(tariff: Tariff, totals_before: Totals, added: Totals, *, granted_tokens: int = 0) -> Decimal:
+    """What `added` adds to the usage charges at this position in the tiers: minor units, unrounded.
+
+    The cost of each price is cut to `COST_PLACES` decimals before the two positions are subtracted. So however events
+    are ordered and grouped, their costs add up to the same sum; and where unit prices have a finite decimal form that
+    fits, that sum is the unrounded bill itself. Negative where a volume price falls.
+    """
+    before = by_price(tariff, totals_before)
+    after = dict(before)
+    for index, quantity in by_price(tariff, added).items():
+        after[index] = after.get(index, 0) + quantity
+    allowance = tariff.included_tokens + granted_tokens
+    was = take_included(Draft(tariff, allowance, before)).quantities
+    now = take_included(Draft(tariff, allowance, after)).quantities
+    changed = [(tariff.prices[i], was.get(i, 0), now[i]) for i in now if now[i] != was.get(i, 0)]
+    return decimal_of(sum(_scaled(price, end) - _scaled(price, start) for price, start, end in changed), COST_PLACES)
+
+
+def by_price(tariff: Tariff, totals: Totals) -> dict[int, Quantity]:
+    """The totals added up by index of their price; what has no price is left out."""
+    sums: defaultdict[int, Quantity] = defaultdict(int)
+    for key, quantity in totals.items():
+        number = quantity if type(quantity) is int else exact(quantity)
+        if number < 0:
+            raise InvalidInput("quantity", "no negative total")
+        index = tariff.price_of(key)
+        if index is not None:
+            sums[index] += number
+    return dict(sums)
+
+
+def unpriced(tariff: Tariff, totals: Totals) -> Iterator[Key]:
+    """Tokens that no price matches. Other meters are charged for where they have a price, and only there."""
+    return (key for key, count in totals.items() if count and key[1] in TOKEN_TYPES and tariff.price_of(key) is None)
+
+
+def _scaled(price: Price, quantity: Quantity) -> int:
+    return round_half_away(kinds.cost(price, quantity) * 10**COST_PLACES)

@@ -1,0 +1,77 @@
+"""A tariff: the part of a plan that decides what usage costs. It is what a plan's versions keep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from tollkeeper.domain.currency import exponent
+from tollkeeper.domain.errors import InvalidInput
+from tollkeeper.domain.period import INTERVALS
+from tollkeeper.domain.pricing.matching import best_match
+from tollkeeper.domain.pricing.price import Price
+from tollkeeper.domain.usage import Key
+
+_MEMO_LIMIT = 4096
+
+
+@dataclass(frozen=True)
+class Tariff:
+    """Prices, fees and allowances for one period, money in minor units of the currency.
+
+    `minimum` and `maximum` bound the usage charges after the discount; `trial_days` count from the customer's start.
+    """
+
+    currency: str
+    interval: str = "month"
+    base_fee: int = 0
+    included_tokens: int = 0
+    minimum: int = 0
+    maximum: int | None = None
+    discount_percent: Decimal = Decimal(0)
+    trial_days: int = 0
+    prices: tuple[Price, ...] = ()
+    _memo: dict[Key, int | None] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        exponent(self.currency)
+        if self.interval not in INTERVALS:
+            raise InvalidInput("interval", f"one of {', '.join(INTERVALS)}")
+        if min(self.base_fee, self.included_tokens, self.minimum, self.maximum or 0, self.trial_days) < 0:
+            raise InvalidInput("tariff", "no negative amount")
+        if not 0 <= self.discount_percent <= 100:
+            raise InvalidInput("discount_percent", "0 to 100")
+        if self.maximum is not None and self.maximum < self.minimum:
+            raise InvalidInput("maximum", "at least the minimum")
+
+    def price_of(self, key: Key) -> int | None:
+        """The index of the price for (model_id, meter); remembered, since the same few models come again and again."""
+        if key not in self._memo:
+            if len(self._memo) >= _MEMO_LIMIT:
+                self._memo.clear()  # model names come from outside: never let them grow without bound
+            self._memo[key] = best_match(self.prices, *key)
+        return self._memo[key]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON, decimals as strings; `from_json` gives back an equal tariff."""
+        return {
+            "currency": self.currency,
+            "interval": self.interval,
+            "base_fee": self.base_fee,
+            "included_tokens": self.included_tokens,
+            "minimum": self.minimum,
+            "maximum": self.maximum,
+            "discount_percent": f"{self.discount_percent:f}",
+            "trial_days": self.trial_days,
+            "prices": [price.to_json() for price in self.prices],
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Tariff:
+        """The tariff that `to_json` wrote; anything else is refused with `InvalidInput`."""
+        try:
+            prices = tuple(Price.from_json(price) for price in value["prices"])
+            return cls(**{**value, "discount_percent": Decimal(value["discount_percent"]), "prices": prices})
+        except (KeyError, TypeError, ValueError, InvalidOperation) as error:
+            raise InvalidInput("tariff", "the JSON form of a tariff") from error

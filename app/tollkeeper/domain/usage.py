@@ -1,0 +1,117 @@
+"""Usage: the quantities of one request by kind, and what a period sums up to.
+
+A meter is what a quantity is counted on: one of the four token types, `compute_minutes`, `requests`, or a name of the
+app's own. Token types part the input without overlap: what was read from a cache, what was written to one, and the
+rest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TypeAlias
+
+from tollkeeper.domain.customer import plain_text
+from tollkeeper.domain.errors import InvalidInput
+from tollkeeper.domain.money import BIGINT_MAX, as_decimal
+
+QUANTITY_PLACES = 9
+MAX_UNITS = 32
+COMPUTE_MINUTES = "compute_minutes"
+REQUESTS = "requests"
+
+_UNIT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,63}")
+
+Key: TypeAlias = tuple[str, str]
+"""(model_id, meter)"""
+Quantities: TypeAlias = dict[Key, Decimal | int]
+Totals: TypeAlias = Mapping[Key, Decimal | int]
+
+
+class TokenType(StrEnum):
+    """The four kinds of token, in the order in which an allowance is used up: input before output."""
+
+    INPUT = "input"
+    CACHED_INPUT = "cached_input"
+    CACHE_WRITE = "cache_write"
+    OUTPUT = "output"
+
+
+TOKEN_TYPES: tuple[str, ...] = tuple(member.value for member in TokenType)
+RESERVED_UNITS = frozenset({*TOKEN_TYPES, COMPUTE_MINUTES, REQUESTS, "tokens"})
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one request used. Cached and cache-write tokens are parts of `tokens_in`, reasoning is part of `tokens_out`.
+
+    Minutes and the app's own units keep nine decimals. Anything negative, not finite, a float or past bigint is refused
+    with `InvalidInput`.
+    """
+
+    model_id: str
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cached_tokens_in: int = 0
+    cache_write_tokens_in: int = 0
+    reasoning_tokens_out: int = 0
+    compute_minutes: Decimal = Decimal(0)
+    units: Mapping[str, Decimal] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        plain_text(self.model_id, "model_id")
+        for name in ("tokens_in", "tokens_out", "cached_tokens_in", "cache_write_tokens_in", "reasoning_tokens_out"):
+            _count(getattr(self, name), name)
+        if self.cached_tokens_in + self.cache_write_tokens_in > self.tokens_in:
+            raise InvalidInput("cached_tokens_in", "with cache_write_tokens_in, at most tokens_in")
+        if self.reasoning_tokens_out > self.tokens_out:
+            raise InvalidInput("reasoning_tokens_out", "at most tokens_out")
+        object.__setattr__(self, "compute_minutes", _quantity(self.compute_minutes, COMPUTE_MINUTES))
+        object.__setattr__(self, "units", _units(self.units))
+
+
+def quantities(usage: Usage) -> Quantities:
+    """What the request adds to each (model, meter); nothing for a zero, and always one request."""
+    counted: list[tuple[str, Decimal | int]] = [
+        (TokenType.INPUT.value, usage.tokens_in - usage.cached_tokens_in - usage.cache_write_tokens_in),
+        (TokenType.CACHED_INPUT.value, usage.cached_tokens_in),
+        (TokenType.CACHE_WRITE.value, usage.cache_write_tokens_in),
+        (TokenType.OUTPUT.value, usage.tokens_out),
+        (COMPUTE_MINUTES, usage.compute_minutes),
+        (REQUESTS, 1),
+        *usage.units.items(),
+    ]
+    return {(usage.model_id, meter): quantity for meter, quantity in counted if quantity}
+
+
+def validate_unit_name(name: str, field: str = "units") -> str:
+    """A meter that the app counts itself: a letter, then up to 63 letters, digits or `_ . : -`; no built-in name."""
+    if not isinstance(name, str) or not _UNIT_NAME.fullmatch(name) or name in RESERVED_UNITS:
+        raise InvalidInput(field, "a name of letters, digits, _ . : - that is not a built-in meter, at most 64 long")
+    return name
+
+
+def _count(value: int, field: str) -> None:
+    if type(value) is not int or not 0 <= value <= BIGINT_MAX:
+        raise InvalidInput(field, "a whole number from 0 to 2^63 - 1")
+
+
+def _quantity(value: Decimal | int, field: str) -> Decimal:
+    expected = "a Decimal or whole number from 0 to 2^63 - 1, not a float"
+    if isinstance(value, bool) or not isinstance(value, Decimal | int):
+        raise InvalidInput(field, expected)
+    if isinstance(value, Decimal) and not value.is_finite():
+        raise InvalidInput(field, expected)
+    if not 0 <= value <= BIGINT_MAX:
+        raise InvalidInput(field, expected)
+    return as_decimal(value, QUANTITY_PLACES)
+
+
+def _units(units: Mapping[str, Decimal]) -> Mapping[str, Decimal]:
+    if not isinstance(units, Mapping) or len(units) > MAX_UNITS:
+        raise InvalidInput("units", f"at most {MAX_UNITS} names with their quantities")
+    return MappingProxyType({validate_unit_name(n): _quantity(q, f"units.{n}") for n, q in units.items()})
