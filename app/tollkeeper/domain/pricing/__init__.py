@@ -6,7 +6,7 @@ is what a hold sets aside.
 """
 
 from tollkeeper.domain.pricing.bill import Bill, LineKind, RatedLine
-from tollkeeper.domain.pricing.bound import upper_bound
+from tollkeeper.domain.pricing.bound import position_matters, upper_bound
 from tollkeeper.domain.pricing.price import ANY_TOKEN, Price, Tier
 from tollkeeper.domain.pricing.rating import COST_PLACES, price_for, rate, running_cost
 from tollkeeper.domain.pricing.tariff import Tariff
@@ -20,6 +20,7 @@ __all__ = [
     "RatedLine",
     "Tariff",
     "Tier",
+    "position_matters",
     "price_for",
     "rate",
     "running_cost",

@@ -30,6 +30,7 @@ def upper_bound(
     compute_minutes: Decimal | int = 0,
     units: Mapping[str, Decimal | int] | None = None,
     totals: Totals | None = None,
+    tokens_used: int | None = None,
     held_tokens: int = 0,
     granted_tokens: int = 0,
 ) -> Decimal:
@@ -39,9 +40,12 @@ def upper_bound(
     fall in, with every flat fee that may be entered, and one request. A model of None is the dearest of all prices.
     What has no price adds nothing.
 
-    Without `totals` the bound holds from any position, and the allowance counts as used up. With the period's totals so
-    far, tiers left behind and flat fees already entered drop out, and tokens that are still included cost nothing, less
-    `held_tokens`, which others in flight may take first.
+    Without `totals` the bound holds from any position. With the period's totals so far, tiers left behind and flat fees
+    already entered drop out; `position_matters` says whether it is worth reading them.
+
+    Tokens that are still included cost nothing: of the allowance, what neither the totals nor `held_tokens` (what
+    others in flight may take first) use up. `tokens_used` stands in for totals that are not at hand; without either
+    the allowance counts as used up.
 
     The bounds of any number of requests in flight add up to a bound for all of them together, for volume prices too:
     where a dearer tier makes the bill leap at its bound, every request holds the leap until it has happened. It is a
@@ -50,7 +54,7 @@ def upper_bound(
     if min(tokens_in, tokens_out, held_tokens, granted_tokens) < 0:
         raise InvalidInput("tokens", "no negative count")
     state = _State.at(tariff, totals or {}, granted_tokens)
-    free = state.tokens_left - held_tokens if totals is not None else 0
+    free = _allowance_left(state, totals is not None, tokens_used) - held_tokens
     tokens = [
         state.part(_token_prices(tariff, model_id, _INPUT_TYPES), tokens_in),
         state.part(_token_prices(tariff, model_id, _OUTPUT_TYPES), tokens_out),
@@ -58,6 +62,12 @@ def upper_bound(
     others = {COMPUTE_MINUTES: compute_minutes, REQUESTS: 1, **(units or {})}
     counted = [state.part(_prices_of(tariff, model_id, meter), exact(count)) for meter, count in others.items()]
     return _rounded_up(state.most([*_without_free(tokens, free), *counted]))
+
+
+def position_matters(tariff: Tariff) -> bool:
+    """Whether totals make the bound tighter: tiers, flat fees, packages, or an allowance that several prices share."""
+    shared = tariff.included_tokens > 0 and sum(price.counts_tokens for price in tariff.prices) > 1
+    return shared or any(price.kind != "per_unit" or price.fees[0] for price in tariff.prices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +95,8 @@ class _State:
         return cls(tariff, allowance, matched, take_included(Draft(tariff, allowance, matched)).quantities)
 
     @property
-    def tokens_left(self) -> int:
-        return int(self.allowance - self._matched_tokens(len(self.tariff.prices)))
+    def tokens_used(self) -> int:
+        return int(self.tokens_before(len(self.tariff.prices)))
 
     def part(self, prices: frozenset[int], count: Quantity) -> _Part:
         concerned = prices | frozenset(self._displaced(prices))
@@ -103,15 +113,22 @@ class _State:
         """Later prices whose usage has to be paid for when an earlier one takes the allowance away from it."""
         tokens = [index for index, price in enumerate(self.tariff.prices) if price.counts_tokens]
         first = min(prices.intersection(tokens), default=None)
-        if first is not None and self._matched_tokens(first + 1) < self.allowance:
+        if first is not None and self.tokens_before(first + 1) < self.allowance:
             yield from (index for index in tokens if index > first)
 
-    def _matched_tokens(self, before: int) -> Quantity:
+    def tokens_before(self, before: int) -> Quantity:
+        """The tokens matched by prices before an index: what later prices cannot have of the allowance."""
         counts = (n for index, n in self.matched.items() if index < before and self.tariff.prices[index].counts_tokens)
         return sum(counts)
 
     def _position(self, index: int) -> Quantity:
         return self.billable.get(index, 0)
+
+
+def _allowance_left(state: _State, totals_known: bool, tokens_used: int | None) -> int:
+    if totals_known:
+        return state.allowance - state.tokens_used
+    return 0 if tokens_used is None else state.allowance - tokens_used
 
 
 def _token_prices(tariff: Tariff, model_id: str | None, types: tuple[str, ...]) -> frozenset[int]:
