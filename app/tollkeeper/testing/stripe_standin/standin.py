@@ -1,0 +1,175 @@
+"""The stand-in itself: one account behind one door, with handles for the test that drives it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+
+import stripe
+from starlette.applications import Starlette
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from tollkeeper.clock import Clock
+from tollkeeper.testing.stripe_standin import control
+from tollkeeper.testing.stripe_standin.account import Account, Body, Rules
+from tollkeeper.testing.stripe_standin.delivery import Delivery, new_event, send
+from tollkeeper.testing.stripe_standin.door import Door
+from tollkeeper.testing.stripe_standin.faults import Fault, FaultKind
+from tollkeeper.testing.stripe_standin.ids import Ids
+from tollkeeper.testing.stripe_standin.resources import customers, invoices, meters
+from tollkeeper.testing.stripe_standin.resources.meter_events import MeterEventLog
+from tollkeeper.testing.stripe_standin.routing import Call
+from tollkeeper.testing.stripe_standin.server import Served
+
+API_KEY = "sk_test_stand_in_for_rehearsals"
+"""The key that a stand-in accepts unless it is given another."""
+
+
+class StripeStandIn:
+    """A Stripe account in memory, as strict as the real API about what it is sent.
+
+    `app` is the ASGI app, `serve()` puts it on a port. All time comes from `clock`. `restricted_keys` maps further keys
+    to the operations they may call, such as `"POST /v1/billing/meter_events"` (with `*` as in file names). The same
+    `seed` gives the same ids again; without one they are different in every stand-in.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        api_key: str = API_KEY,
+        restricted_keys: Mapping[str, tuple[str, ...]] | None = None,
+        rules: Rules | None = None,
+        seed: str | None = None,
+    ) -> None:
+        self.api_key = api_key
+        self.clock = clock
+        self._account = Account(clock, Ids(seed), rules or Rules())
+        self._door = Door(self._account, api_key, restricted_keys or {})
+        self.app: ASGIApp = Starlette(routes=[*control.routes(self), Route("/{path:path}", self._door)])
+
+    def serve(self, host: str = "127.0.0.1", port: int = 0) -> Served:
+        """`with standin.serve() as server:` runs it on `server.url` in a thread; port 0 takes a free one."""
+        return Served(self.app, host, port)
+
+    # What is there
+
+    def add_customer(self, customer_id: str | None = None, **fields: Any) -> str:
+        """A customer with this id, or a new one; `fields` such as `email`. Answers the id."""
+        with self._account.lock:
+            customer = customers.new_customer(self._account, customer_id or self._account.ids.new("cus", 14))
+            return str(self._account.keep(customer | fields)["id"])
+
+    def add_meter(self, event_name: str, formula: str = "sum") -> str:
+        """An active meter for events of this name. Answers its id."""
+        params = {
+            "display_name": event_name,
+            "event_name": event_name,
+            "default_aggregation": {"formula": formula},
+        }
+        with self._account.lock:
+            return str(meters.create(self._account, Call("/v1/billing/meters", params))["id"])
+
+    def calls(self) -> list[Body]:
+        """Every call, oldest first: method, path, params, idempotency_key, status, replayed, replied, fault."""
+        return [record.as_dict() for record in self._door.calls]
+
+    def meter_events(self) -> list[Body]:
+        """Every event received, oldest first, with `status` counted, rejected or cancelled and the `reason`."""
+        with self._account.lock:
+            return [event.as_dict() for event in self._account.part(MeterEventLog).events]
+
+    # What goes wrong
+
+    def inject(
+        self,
+        kind: FaultKind | str,
+        *,
+        method: str = "*",
+        path: str = "*",
+        times: int = 1,
+        seconds: float = 0.0,
+        retry_after: int | None = None,
+        status: int = 500,
+    ) -> None:
+        """Makes the next `times` calls that match meet this fault; see `FaultKind`."""
+        self._door.faults.add(Fault(FaultKind(kind), method, path, times, seconds, retry_after, status))
+
+    def faults(self) -> list[Body]:
+        """The faults that no call has met yet."""
+        return [asdict(fault) for fault in self._door.faults.waiting()]
+
+    def clear_faults(self) -> None:
+        self._door.faults.clear()
+
+    def prune_idempotency_keys(self, older_than: timedelta = timedelta(0)) -> int:
+        """Forgets kept answers, as Stripe may after 24 hours; how many. Those of 24 hours are forgotten anyway."""
+        return self._door.keys.prune(self.clock.now(), older_than)
+
+    def forget_identifiers(self, older_than: timedelta = timedelta(0)) -> int:
+        """Forgets identifiers of meter events, as Stripe may after 24 hours; how many."""
+        with self._account.lock:
+            return self._account.part(MeterEventLog).forget(self._account.now, older_than)
+
+    # What it sends
+
+    def invoice(
+        self,
+        *,
+        customer: str,
+        period_start: datetime,
+        period_end: datetime,
+        amount: int,
+        currency: str = "usd",
+        status: str = "paid",
+        metadata: Mapping[str, str] | None = None,
+        subscription: str | None = None,
+        description: str = "Usage",
+    ) -> Body:
+        """An invoice over `amount` minor units for `[period_start, period_end)`, kept and brought to `status`.
+
+        With a `subscription` it looks like that subscription's renewal, otherwise like one made by hand.
+        """
+        period = int(period_start.timestamp()), int(period_end.timestamp())
+        with self._account.lock:
+            invoice = invoices.new_invoice(self._account, customer, currency.lower(), period)
+            invoices.add_line(self._account, invoice, amount, description, period)
+            invoice["metadata"] = dict(metadata or {})
+            if subscription:
+                invoices.attribute_to_subscription(invoice, subscription)
+            self._account.keep(invoice)
+            for step in invoices.STEPS[status]:
+                if invoice["status"] != status:
+                    step(self._account, invoice)
+            return deepcopy(invoice)
+
+    def event(self, event_type: str, about: Body, **overrides: Any) -> Body:
+        """An event about an object, not sent; `overrides` replace its members, such as `id`, `created`, `livemode`."""
+        return new_event(self._account, event_type, about, **overrides)
+
+    def deliver(
+        self,
+        url: str,
+        secret: str,
+        event_type: str,
+        about: Body,
+        *,
+        signed_at: datetime | None = None,
+        timeout_seconds: float = 10,
+        **overrides: Any,
+    ) -> Delivery:
+        """Posts a signed event about an object to an endpoint, once, and answers how it was received.
+
+        Signed with the clock's time unless `signed_at` is given. Sending again with `id=` of the first delivery is a
+        duplicate, as Stripe makes them.
+        """
+        event = self.event(event_type, about, **overrides)
+        return send(url, secret, event, signed_at or self.clock.now(), timeout_seconds)
+
+    @property
+    def api_version(self) -> str:
+        return stripe.api_version
