@@ -1,0 +1,63 @@
+"""API keys: a hash to look up by, and a prefix to recognise them by. The keys themselves are kept nowhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from tollkeeper.storage.database import all_rows, change
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """What is known of a key once it was issued."""
+
+    prefix: str
+    user_id: str
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+def insert_key(connection: Connection, user_id: str, key_hash: bytes, prefix: str, now: datetime) -> None:
+    """Store a key of a customer that exists."""
+    change(
+        connection,
+        "INSERT INTO api_keys (key_hash, prefix, user_id, created_at) VALUES (:hash, :prefix, :user, :now)",
+        hash=key_hash,
+        prefix=prefix,
+        user=user_id,
+        now=now,
+    )
+
+
+def keys_of(connection: Connection, user_id: str) -> list[StoredKey]:
+    """A customer's keys, revoked ones too, oldest first."""
+    rows = all_rows(
+        connection,
+        "SELECT prefix, user_id, created_at, revoked_at FROM api_keys "
+        "WHERE user_id = :user ORDER BY created_at, prefix",
+        user=user_id,
+    )
+    return [StoredKey(**row) for row in rows]
+
+
+def keys_with_prefix(connection: Connection, prefix: str) -> list[StoredKey]:
+    """Keys that begin so; nearly always one, because eight random characters follow the `tk_`."""
+    rows = all_rows(
+        connection,
+        "SELECT prefix, user_id, created_at, revoked_at FROM api_keys WHERE prefix = :prefix FOR UPDATE",
+        prefix=prefix,
+    )
+    return [StoredKey(**row) for row in rows]
+
+
+def revoke_key(connection: Connection, prefix: str, now: datetime) -> None:
+    """Refuse the key from the next request on; a revocation that stands keeps its date."""
+    change(
+        connection,
+        "UPDATE api_keys SET revoked_at = :now WHERE prefix = :prefix AND revoked_at IS NULL",
+        prefix=prefix,
+        now=now,
+    )

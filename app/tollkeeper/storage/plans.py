@@ -1,0 +1,194 @@
+"""Plans, and the versions of what they charge."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from tollkeeper.domain.errors import NotFound
+from tollkeeper.domain.plan import Plan, RateLimit
+from tollkeeper.domain.pricing.tariff import Tariff
+from tollkeeper.storage.database import all_rows, change, first_row
+
+_LOCK = 0x706C616E  # "plan": two files that are applied at once queue up
+
+
+@dataclass(frozen=True, slots=True)
+class PlanVersion:
+    """When a version of a plan's tariff was applied, and whether it counts for the period that was open then."""
+
+    version: int
+    applied_at: datetime
+    now: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PlanListing:
+    """A plan with its newest version, and how many customers are on it."""
+
+    plan: Plan
+    version: int
+    applied_at: datetime
+    customers: int
+
+
+def plan_from_row(row: Mapping[str, Any], tariff: Tariff) -> Plan:
+    """The plan in a row of `plans`, charging by `tariff`."""
+    rate_limit = row["rate_limit"]
+    return Plan(
+        id=row["id"],
+        name=row["name"],
+        tariff=tariff,
+        spend_cap=row["spend_cap"],
+        at_cap=row["at_cap"],
+        quota_tokens=row["quota_tokens"],
+        rate_limit=None if rate_limit is None else RateLimit.parse(rate_limit),
+        collect=row["collect"],
+        unpriced=row["unpriced"],
+        hold_tokens=row["hold_tokens"],
+        upgrade_url=row["upgrade_url"],
+    )
+
+
+def load_plan(connection: Connection, plan_id: str, at_version: int | None = None) -> Plan:
+    """The plan with the limits of now and the tariff of a version, the newest where none is named; or `NotFound`."""
+    found = find_plan(connection, plan_id, at_version)
+    if found is None:
+        raise NotFound("plan", plan_id if at_version is None else f"{plan_id} version {at_version}")
+    return found[0]
+
+
+def find_plan(connection: Connection, plan_id: str, at_version: int | None = None) -> tuple[Plan, int] | None:
+    """The plan with the tariff of a version, the newest where none is named, and that version's number; or None."""
+    row = first_row(
+        connection,
+        """
+        SELECT p.*, v.version, v.tariff FROM plans AS p JOIN plan_versions AS v ON v.plan_id = p.id
+        WHERE p.id = :plan AND v.version = coalesce(CAST(:version AS integer), v.version)
+        ORDER BY v.version DESC LIMIT 1
+        """,
+        plan=plan_id,
+        version=at_version,
+    )
+    return None if row is None else (plan_from_row(row, Tariff.from_json(row["tariff"])), row["version"])
+
+
+def load_tariff(connection: Connection, plan_id: str, version: int) -> Tariff:
+    """What a version of a plan charges, or `NotFound`."""
+    row = first_row(
+        connection,
+        "SELECT tariff FROM plan_versions WHERE plan_id = :plan AND version = :version",
+        plan=plan_id,
+        version=version,
+    )
+    if row is None:
+        raise NotFound("plan version", f"{plan_id} {version}")
+    return Tariff.from_json(row["tariff"])
+
+
+def versions_of(connection: Connection, plan_id: str) -> list[PlanVersion]:
+    """All versions of a plan, oldest first."""
+    rows = all_rows(
+        connection,
+        "SELECT version, applied_at, immediate FROM plan_versions WHERE plan_id = :plan ORDER BY version",
+        plan=plan_id,
+    )
+    return [PlanVersion(row["version"], row["applied_at"], row["immediate"]) for row in rows]
+
+
+def list_plans(connection: Connection) -> list[PlanListing]:
+    """Every plan by name, as it is in force now."""
+    rows = all_rows(
+        connection,
+        """
+        SELECT p.*, v.version, v.tariff, v.applied_at,
+               (SELECT count(*) FROM customers AS c WHERE c.plan_id = p.id) AS customers
+        FROM plans AS p
+        CROSS JOIN LATERAL (
+            SELECT * FROM plan_versions WHERE plan_id = p.id ORDER BY version DESC LIMIT 1
+        ) AS v
+        ORDER BY p.id
+        """,
+    )
+    return [
+        PlanListing(
+            plan=plan_from_row(row, Tariff.from_json(row["tariff"])),
+            version=row["version"],
+            applied_at=row["applied_at"],
+            customers=row["customers"],
+        )
+        for row in rows
+    ]
+
+
+def lock_plans(connection: Connection) -> None:
+    """Wait until no other transaction changes plans by this way; held until the transaction ends."""
+    change(connection, "SELECT pg_advisory_xact_lock(:lock)", lock=_LOCK)
+
+
+def has_usage(connection: Connection, plan_id: str) -> bool:
+    """Whether anything was ever metered on the plan, or for a customer who is on it now."""
+    row = first_row(
+        connection,
+        """
+        SELECT EXISTS (SELECT FROM usage_periods WHERE plan_id = :plan)
+            OR EXISTS (SELECT FROM usage_periods JOIN customers AS c USING (user_id) WHERE c.plan_id = :plan) AS used
+        """,
+        plan=plan_id,
+    )
+    return row is not None and bool(row["used"])
+
+
+def save_plan(connection: Connection, plan: Plan, now: datetime) -> None:
+    """Store the plan's limits: in force at the next request."""
+    change(
+        connection,
+        """
+        INSERT INTO plans (id, name, currency, billing_interval, spend_cap, at_cap, quota_tokens, rate_limit, collect,
+                           unpriced, hold_tokens, upgrade_url, created_at, updated_at)
+        VALUES (:id, :name, :currency, :billing_interval, :spend_cap, :at_cap, :quota_tokens, :rate_limit, :collect,
+                :unpriced, :hold_tokens, :upgrade_url, :now, :now)
+        ON CONFLICT (id) DO UPDATE SET
+            name = excluded.name, currency = excluded.currency, billing_interval = excluded.billing_interval,
+            spend_cap = excluded.spend_cap, at_cap = excluded.at_cap, quota_tokens = excluded.quota_tokens,
+            rate_limit = excluded.rate_limit, collect = excluded.collect, unpriced = excluded.unpriced,
+            hold_tokens = excluded.hold_tokens, upgrade_url = excluded.upgrade_url, updated_at = excluded.updated_at
+        """,
+        id=plan.id,
+        name=plan.name,
+        currency=plan.currency,
+        billing_interval=plan.interval,
+        spend_cap=plan.spend_cap,
+        at_cap=plan.at_cap,
+        quota_tokens=plan.quota_tokens,
+        rate_limit=None if plan.rate_limit is None else str(plan.rate_limit),
+        collect=plan.collect,
+        unpriced=plan.unpriced,
+        hold_tokens=plan.hold_tokens,
+        upgrade_url=plan.upgrade_url,
+        now=now,
+    )
+
+
+def add_version(connection: Connection, plan: Plan, version: int, now: datetime, *, immediate: bool) -> None:
+    """Store the plan's tariff as a version; a number that exists is refused by the table."""
+    change(
+        connection,
+        "INSERT INTO plan_versions (plan_id, version, tariff, applied_at, immediate) "
+        "VALUES (:plan, :version, CAST(:tariff AS jsonb), :now, :immediate)",
+        plan=plan.id,
+        version=version,
+        tariff=json.dumps(plan.tariff.to_json()),
+        now=now,
+        immediate=immediate,
+    )
+
+
+def drop_unused_versions(connection: Connection, plan_id: str) -> None:
+    """Forget versions by which nothing was ever metered; one that is in use is refused by the table."""
+    change(connection, "DELETE FROM plan_versions WHERE plan_id = :plan", plan=plan_id)
