@@ -1,0 +1,172 @@
+"""The middleware that a host app mounts. What is shared lies here; the state of one request lies in a `Tap` of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+from uuid import uuid4
+from weakref import WeakKeyDictionary
+
+from tollkeeper.clock import Clock
+from tollkeeper.domain.errors import TollkeeperError
+from tollkeeper.extraction.request import RequestFacts, read_request
+from tollkeeper.middleware.body import ReadAhead, content_length, header, worth_reading
+from tollkeeper.middleware.identify import Identify, caller_by_host, caller_by_key
+from tollkeeper.middleware.refusal import send_refusal
+from tollkeeper.middleware.tap import Settling, Tap
+from tollkeeper.middleware.usage_record import SCOPE_KEY, Scope, UsageRecord
+from tollkeeper.services.metering import Admission, Metering
+from tollkeeper.settings import Settings, read_settings
+
+log = logging.getLogger(__name__)
+
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+BILLING_PATHS = ("/billing", "/billing/*")
+"""Where `billing_routes` is mounted by custom: webhooks and pages have keys of their own, and are not what is sold."""
+
+
+class MeteringMiddleware:
+    """Meters every HTTP request below it: one customer, one hold, one `usage_events` row each.
+
+    `include` and `exclude` are globs over the path (`*` crosses slashes); paths outside `include` and in `exclude` pass
+    untouched, as do `/billing` and everything that is no HTTP request. `identify(scope)` names the customer in place of the
+    API key, and may be async. Any field of `Settings` can be given by name and wins over the environment.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        identify: Identify | None = None,
+        include: Sequence[str] = ("*",),
+        exclude: Sequence[str] = (),
+        settings: Settings | None = None,
+        clock: Clock | None = None,
+        **overrides: object,
+    ) -> None:
+        self.app = app
+        self._identify = identify
+        self._include = tuple(include)
+        self._exclude = (*exclude, *BILLING_PATHS)
+        self._settings = settings if settings is not None else read_settings(**overrides)
+        self._clock = clock if clock is not None else self._settings.clock()
+        self._loops = Loops(self._settings, self._clock)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, self._closing(send))
+        elif scope["type"] != "http" or SCOPE_KEY in scope or not self._metered(scope):
+            await self.app(scope, receive, send)
+        else:
+            await self._meter(scope, receive, send)
+
+    def _metered(self, scope: Scope) -> bool:
+        path = scope["path"]
+        if not any(fnmatchcase(path, pattern) for pattern in self._include):
+            return False
+        if any(fnmatchcase(path, pattern) for pattern in self._exclude):
+            return False
+        # A browser asks for leave before the request proper, without credentials.
+        return not (scope["method"] == "OPTIONS" and header(scope, b"access-control-request-method") is not None)
+
+    async def _meter(self, scope: Scope, receive: Receive, send: Send) -> None:
+        metering = self._loops.metering()
+        ahead = ReadAhead(receive)
+        try:
+            facts = await self._facts(scope, ahead)
+            admission = await self._admit(metering, scope, facts)
+        except TollkeeperError as refusal:
+            await send_refusal(send, refusal, self._clock.now())
+            return
+        record = scope[SCOPE_KEY] = UsageRecord()
+        tap = Tap(
+            send,
+            scope=scope,
+            metering=metering,
+            admission=admission,
+            facts=facts,
+            record=record,
+            clock=self._clock,
+            keep=self._loops.keep,
+        )
+        raised = True
+        try:
+            await self.app(scope, ahead.receive, tap.send)
+            raised = False
+        finally:
+            await tap.finish(raised=raised)
+
+    async def _facts(self, scope: Scope, ahead: ReadAhead) -> RequestFacts:
+        """What the request says of its own size: read from its body, or from the length of one that is not read."""
+        body = await ahead.read() if worth_reading(scope) else b""
+        facts = read_request(scope["method"], scope["path"], header(scope, b"content-type"), body)
+        if body:
+            return facts
+        return RequestFacts(facts.model_id, content_length(scope), facts.tokens_out_bound, facts.stream)
+
+    async def _admit(self, metering: Metering, scope: Scope, facts: RequestFacts) -> Admission:
+        caller = caller_by_key(scope) if self._identify is None else await caller_by_host(self._identify, scope)
+        return await metering.admit(uuid4(), caller, facts, self._clock.now(), scope["method"], scope["path"])
+
+    def _closing(self, send: Send) -> Send:
+        """Finish what is under way before the server is told that the app has shut down."""
+
+        async def closing(message: Message) -> None:
+            if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+                await self._loops.close()
+            await send(message)
+
+        return closing
+
+
+class Loops:
+    """One `Metering` for each event loop: a server has one loop, a test client may make one for every request."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self.keep: set[Settling] = set()
+        """Tasks that settle; asyncio itself keeps only weak references."""
+        self._settings = settings
+        self._clock = clock
+        self._meterings: WeakKeyDictionary[asyncio.AbstractEventLoop, Metering] = WeakKeyDictionary()
+        self._extending: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[None]] = WeakKeyDictionary()
+
+    def metering(self) -> Metering:
+        """The running loop's own; made at its first request."""
+        loop = asyncio.get_running_loop()
+        metering = self._meterings.get(loop)
+        if metering is None:
+            self._forget_closed()
+            metering = self._meterings[loop] = Metering(self._settings, self._clock)
+            self._extending[loop] = asyncio.create_task(self._extend(metering))
+        return metering
+
+    async def close(self) -> None:
+        """Close the running loop's own."""
+        loop = asyncio.get_running_loop()
+        extending = self._extending.pop(loop, None)
+        if extending is not None:
+            extending.cancel()
+        metering = self._meterings.pop(loop, None)
+        if metering is not None:
+            await asyncio.gather(*self.keep, return_exceptions=True)
+            await metering.close()
+
+    def _forget_closed(self) -> None:
+        for loop in [loop for loop in self._meterings if loop.is_closed()]:
+            self._meterings.pop(loop).discard()
+            self._extending.pop(loop, None)
+
+    async def _extend(self, metering: Metering) -> None:
+        while True:
+            await asyncio.sleep(self._settings.hold_seconds / 3)
+            try:
+                await metering.extend_holds()
+            except TollkeeperError as error:
+                log.warning("holds could not be extended: %s", error)

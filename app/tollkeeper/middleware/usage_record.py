@@ -1,0 +1,94 @@
+"""What a route says about its own usage while it runs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, MutableMapping
+from decimal import Decimal
+from typing import Any, Protocol
+
+from tollkeeper.domain.errors import InvalidInput
+from tollkeeper.domain.usage import Usage
+
+log = logging.getLogger(__name__)
+
+SCOPE_KEY = "tollkeeper.usage"
+
+Scope = MutableMapping[str, Any]
+
+
+class HasScope(Protocol):
+    """A Starlette or FastAPI request."""
+
+    @property
+    def scope(self) -> Scope: ...
+
+
+class UsageRecord:
+    """The usage that was recorded for one request. It lies in the scope, so that every kind of route reaches the same one."""
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+        self.closed = False
+
+    def add(self, usage: Usage) -> None:
+        """Add one call's usage to what was recorded before."""
+        self.usage = usage if self.usage is None else _sum(self.usage, usage)
+
+
+def record_usage(
+    request_or_scope: HasScope | Scope,
+    *,
+    model_id: str,
+    tokens_in: int = 0,
+    tokens_out: int = 0,
+    cached_tokens_in: int = 0,
+    cache_write_tokens_in: int = 0,
+    reasoning_tokens_out: int = 0,
+    compute_minutes: Decimal | int | str = 0,
+    units: Mapping[str, Decimal] | Mapping[str, int] | None = None,
+) -> None:
+    """State what the request used; wins over anything that is read from the answer. Several calls add up.
+
+    `tokens_in` is all input, cached and cache-write tokens included; `tokens_out` all output, reasoning included. Raises
+    `InvalidInput` for counts that cannot be (negative, a float, a part larger than its whole). On a path that is not
+    metered nothing is recorded, and the log says so.
+    """
+    scope: Scope = request_or_scope if isinstance(request_or_scope, MutableMapping) else request_or_scope.scope
+    try:
+        usage = Usage(
+            model_id=model_id,
+            tokens_in=tokens_in,
+            tokens_out=tokens_out,
+            cached_tokens_in=cached_tokens_in,
+            cache_write_tokens_in=cache_write_tokens_in,
+            reasoning_tokens_out=reasoning_tokens_out,
+            compute_minutes=Decimal(compute_minutes) if isinstance(compute_minutes, str) else compute_minutes,  # type: ignore[arg-type] # Usage takes whole numbers too
+            units=units or {},  # type: ignore[arg-type] # the same
+        )
+    except ArithmeticError:
+        raise InvalidInput("compute_minutes", "a decimal number") from None
+    record: UsageRecord | None = scope.get(SCOPE_KEY)
+    if record is None:
+        log.warning("record_usage was called for a path that is not metered: nothing was recorded")
+    elif record.closed:
+        log.error("record_usage was called after the answer had ended: nothing was recorded")
+    else:
+        record.add(usage)
+
+
+def _sum(one: Usage, other: Usage) -> Usage:
+    """Two calls of one request. The row names one model: that of the first call."""
+    units = dict(one.units)
+    for name, quantity in other.units.items():
+        units[name] = units.get(name, Decimal(0)) + quantity
+    return Usage(
+        model_id=one.model_id,
+        tokens_in=one.tokens_in + other.tokens_in,
+        tokens_out=one.tokens_out + other.tokens_out,
+        cached_tokens_in=one.cached_tokens_in + other.cached_tokens_in,
+        cache_write_tokens_in=one.cache_write_tokens_in + other.cache_write_tokens_in,
+        reasoning_tokens_out=one.reasoning_tokens_out + other.reasoning_tokens_out,
+        compute_minutes=one.compute_minutes + other.compute_minutes,
+        units=units,
+    )

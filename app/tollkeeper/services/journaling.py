@@ -1,0 +1,170 @@
+"""The journal: where usage waits on disk while the database is away.
+
+Every process appends to a file of its own and holds a lock on it. What is written is fsynced before anybody is told that the
+usage is safe. A file whose lock is free belongs to nobody any more (its process ended or was killed), so whoever finds it,
+the same process later or a worker, offers its events to the database again, with the same ids, and removes it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+from tollkeeper.domain.errors import InvalidInput
+from tollkeeper.domain.event import UsageEvent
+from tollkeeper.domain.usage import Usage
+
+log = logging.getLogger(__name__)
+
+REPLAY_AT_ONCE = 500
+Settle = Callable[[Sequence[UsageEvent]], Awaitable[object]]
+
+
+class Journal:
+    """One process's file. Not made before it is needed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file: int | None = None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether this process has written anything that was not handed over."""
+        return self._file is not None
+
+    def append(self, events: Sequence[UsageEvent]) -> None:
+        """Put events on disk for good; returns after the fsync. `OSError` where the disk refuses."""
+        if self._file is None:
+            self._file = self._open()
+        data = "".join(json.dumps(_to_json(event), ensure_ascii=True) + "\n" for event in events).encode()
+        try:
+            written = 0
+            while written < len(data):
+                written += os.write(self._file, data[written:])
+            os.fsync(self._file)
+        except OSError:
+            self.hand_over()  # half a line may stand at its end: nothing may follow it
+            raise
+
+    def hand_over(self) -> None:
+        """Let go of the file, so that a replay finds it."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _open(self) -> int:
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = self._folder / f"{uuid4()}.jsonl"
+        file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY, 0o600)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the file's name has to be on disk as well
+        finally:
+            os.close(folder)
+        return file
+
+
+async def replay(folder: Path, settle: Settle) -> int:
+    """Offer every event of every ownerless file to `settle`; how many there were.
+
+    A file is removed once all its events are stored, so whatever interrupts a replay only makes it happen again. A last
+    line that was cut off while it was written was never acknowledged to anybody, and is passed over.
+    """
+    count = 0
+    for path in _files(folder):
+        file = _claim(path)
+        if file is None:
+            continue
+        try:
+            for events in _batches(_read(path)):
+                await settle(events)
+                count += len(events)
+            path.unlink(missing_ok=True)
+        finally:
+            os.close(file)
+    return count
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.jsonl"))
+
+
+def _claim(path: Path) -> int | None:
+    """The file, locked, or None where its process still writes or another replay has it."""
+    try:
+        file = os.open(path, os.O_RDWR)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(file).st_nlink:
+            return file
+    except OSError:
+        pass
+    os.close(file)
+    return None
+
+
+def _read(path: Path) -> Iterator[UsageEvent]:
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                yield _from_json(json.loads(line))
+            except (ValueError, KeyError, TypeError, InvalidInput):
+                log.warning("journal line %d is cut off or damaged, passed over", number)
+
+
+def _batches(events: Iterator[UsageEvent]) -> Iterator[list[UsageEvent]]:
+    batch: list[UsageEvent] = []
+    for event in events:
+        batch.append(event)
+        if len(batch) == REPLAY_AT_ONCE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+_PLAIN = ("status_code", "method", "path", "request_id", "latency_ms", "estimated", "complete", "state", "billable")
+_COUNTS = (
+    "model_id", "tokens_in", "tokens_out", "cached_tokens_in", "cache_write_tokens_in", "reasoning_tokens_out",
+)  # fmt: skip
+
+
+def _to_json(event: UsageEvent) -> dict[str, Any]:
+    usage = event.usage
+    return {
+        "id": str(event.id),
+        "user_id": event.user_id,
+        "timestamp": event.timestamp.isoformat(),
+        **{name: getattr(event, name) for name in _PLAIN},
+        "usage": {
+            **{name: getattr(usage, name) for name in _COUNTS},
+            "compute_minutes": str(usage.compute_minutes),
+            "units": {name: str(quantity) for name, quantity in usage.units.items()},
+        },
+    }
+
+
+def _from_json(value: dict[str, Any]) -> UsageEvent:
+    usage = value["usage"]
+    return UsageEvent(
+        id=UUID(value["id"]),
+        user_id=value["user_id"],
+        timestamp=datetime.fromisoformat(value["timestamp"]),
+        usage=Usage(
+            **{name: usage[name] for name in _COUNTS},
+            compute_minutes=Decimal(usage["compute_minutes"]),
+            units={name: Decimal(quantity) for name, quantity in usage["units"].items()},
+        ),
+        **{name: value[name] for name in _PLAIN},
+    )

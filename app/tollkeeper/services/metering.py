@@ -1,0 +1,333 @@
+"""Metering: admit a request, and settle it.
+
+One `Metering` serves one event loop. It never publishes to Celery, never calls a payment service, and never waits longer for
+a store than its budget. What happens when a store is away is decided here and nowhere else:
+
+- Redis away: PostgreSQL decides, under a lock (`storage.referee`).
+- PostgreSQL away before the route: `open` serves customers that were seen before by their last known account, `closed` nobody.
+- PostgreSQL away after the route: the usage goes to the journal on disk, whatever the setting; it was used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import ROUND_FLOOR, Decimal
+from typing import Any
+from uuid import UUID
+
+from tollkeeper.clock import Clock
+from tollkeeper.counters.redis import Held, Question, RedisCounters, Verdict
+from tollkeeper.domain.account import Account, CustomerInactive, CustomerUnknown
+from tollkeeper.domain.errors import StoreUnavailable
+from tollkeeper.domain.event import UsageEvent
+from tollkeeper.domain.plan import Plan
+from tollkeeper.domain.pricing import price_for, upper_bound
+from tollkeeper.domain.refusal import ModelUnpriced, RateLimited, SpendCapReached
+from tollkeeper.domain.usage import TokenType
+from tollkeeper.extraction.request import RequestFacts
+from tollkeeper.grouping import Grouped
+from tollkeeper.services.journaling import Journal, replay
+from tollkeeper.settings import Settings
+from tollkeeper.storage.gate import Ask, Gate, StoredHold
+from tollkeeper.storage.referee import Case, Referee, Ruling
+from tollkeeper.storage.settlement import Charge, Settled, Settlement
+
+log = logging.getLogger(__name__)
+
+ACCOUNTS_REMEMBERED = 10_000
+SEED_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sent the request: by the hash of an API key, or by the name that the host's own `identify` gave."""
+
+    key_hash: bytes | None = None
+    user_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A request that may run, and what it was admitted on."""
+
+    id: UUID
+    account: Account
+    at: datetime
+    journal_only: bool = False
+    """Admitted by a remembered account while the database was away."""
+
+
+class Metering:
+    """Admits and settles the requests of one event loop."""
+
+    def __init__(self, settings: Settings, clock: Clock, on_unknown: Callable[[str], bool] | None = None) -> None:
+        budget = settings.store_budget_ms / 1000
+        url, schema = settings.need_database_url(), settings.db_schema
+        self._settings = settings
+        self._clock = clock
+        self._create_customer = on_unknown
+        self._gate = Gate(url, schema, budget_seconds=budget)
+        self._settlement = Settlement(url, schema, budget_seconds=budget)
+        self._referee = Referee(url, schema, self._worth, budget_seconds=budget)
+        self._counters = RedisCounters(settings.need_redis_url(), budget_seconds=settings.redis_budget_ms / 1000)
+        self._journal = Journal(settings.journal_dir)
+        self._store: Grouped[Charge, Settled] = Grouped(self._store_all)
+        self._remembered: OrderedDict[Caller, Account] = OrderedDict()
+        self._running: dict[UUID, datetime] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # -- before the route ------------------------------------------------------------------------------------------
+
+    async def admit(
+        self, request: UUID, caller: Caller, facts: RequestFacts, at: datetime, method: str, path: str
+    ) -> Admission:
+        """Let the request run, with a hold placed for it, or raise why not.
+
+        Raises `CustomerUnknown`, `CustomerInactive`, `RateLimited`, `SpendCapReached`, `ModelUnpriced`, and
+        `StoreUnavailable` where nothing can be decided.
+        """
+        ask = Ask(
+            hold_id=request,
+            at=at,
+            expires_at=at + timedelta(seconds=self._settings.hold_seconds),
+            key_hash=caller.key_hash,
+            user_id=caller.user_id,
+            model_id=facts.model_id,
+            tokens_in=facts.tokens_in_bound,
+            tokens_out=facts.tokens_out_bound,
+            method=method,
+            path=path,
+        )
+        try:
+            account = await self._account(ask, caller)
+        except StoreUnavailable:
+            return await self._admit_from_memory(ask, caller, facts)
+        try:
+            await self._decide(ask, account, facts)
+        except (RateLimited, SpendCapReached, ModelUnpriced):
+            await self._give_back(request, account)
+            raise
+        self._running[request] = ask.expires_at
+        return Admission(request, account, at)
+
+    async def _account(self, ask: Ask, caller: Caller) -> Account:
+        try:
+            account = await self._gate.ask(ask)
+        except CustomerUnknown:
+            if caller.user_id is None or self._create_customer is None:
+                raise
+            if not await asyncio.to_thread(self._create_customer, caller.user_id):
+                raise
+            account = await self._gate.ask(ask)
+        if account.status != "active":
+            raise CustomerInactive
+        self._remember(caller, account)
+        return account
+
+    async def _decide(self, ask: Ask, account: Account, facts: RequestFacts) -> None:
+        plan = account.plan
+        if plan.unpriced == "refuse" and facts.model_id is not None:
+            kinds = (TokenType.INPUT.value, TokenType.OUTPUT.value)
+            if all(price_for(plan.tariff, facts.model_id, kind) is None for kind in kinds):
+                raise ModelUnpriced(facts.model_id)
+        cap = plan.spend_cap if plan.at_cap == "block" else None
+        if cap is None and plan.rate_limit is None:
+            return
+        bound, soft = self._bound(plan, facts)
+        try:
+            verdict = await self._ask_counters(ask, account, bound, soft=soft, cap=cap)
+        except StoreUnavailable:
+            if cap is None:
+                return  # a rate limit alone is no reason to turn anybody away while Redis is gone
+            ruling = await self._referee.rule(Case(ask.hold_id, account, bound, soft))
+            verdict = _as_verdict(ruling)
+        if verdict.outcome == "rate":
+            assert plan.rate_limit is not None
+            raise RateLimited(
+                limit=plan.rate_limit.requests,
+                window_seconds=plan.rate_limit.seconds,
+                wait_seconds=verdict.wait_seconds,
+            )
+        if verdict.outcome == "cap":
+            assert cap is not None
+            raise _cap_reached(account, cap, verdict.spent, verdict.held)
+
+    async def _ask_counters(
+        self, ask: Ask, account: Account, bound: Decimal, *, soft: bool, cap: int | None
+    ) -> Verdict:
+        limit = account.plan.rate_limit
+        question = Question(
+            id=ask.hold_id,
+            user_id=account.user_id,
+            period_start=account.period.start,
+            bound=bound,
+            soft=soft,
+            cap=cap,
+            version=account.version,
+            spent=account.spend,
+            now=ask.at,
+            expires_at=ask.expires_at,
+            rate_limit=0 if limit is None else limit.requests,
+            window_seconds=0 if limit is None else limit.seconds,
+        )
+        for _ in range(SEED_TRIES):
+            verdict = await self._counters.ask(question)
+            if verdict.outcome != "seed":
+                return verdict
+            await self._seed(account)
+        raise StoreUnavailable("the counters are being rebuilt")
+
+    async def _seed(self, account: Account) -> None:
+        """Fill an empty copy in Redis with what PostgreSQL says at one instant."""
+        standing = await self._gate.standing(account.user_id, account.period.start)
+        held = [Held(hold.id, self._worth(account.plan, hold), hold.expires_at) for hold in standing.holds]
+        await self._counters.seed(account.user_id, account.period.start, standing.version, standing.spend, held)
+
+    async def _admit_from_memory(self, ask: Ask, caller: Caller, facts: RequestFacts) -> Admission:
+        """The database is away: serve whom we know, by their last known account and what Redis knows beyond it."""
+        account = self._remembered.get(caller)
+        if self._settings.on_store_down == "closed" or account is None or not account.period.contains(ask.at):
+            raise StoreUnavailable("the database is away")
+        try:
+            await self._decide(ask, account, facts)
+        except StoreUnavailable:
+            cap = account.plan.spend_cap
+            if cap is not None and account.plan.at_cap == "block" and account.spend >= cap:
+                raise _cap_reached(account, cap, account.spend, Decimal(0)) from None
+        return Admission(ask.hold_id, account, ask.at, journal_only=True)
+
+    def _bound(self, plan: Plan, facts: RequestFacts) -> tuple[Decimal, bool]:
+        """What the request can cost at most, and whether that is a guess because it states no limit."""
+        stated = facts.tokens_out_bound
+        guess = max(1, self._settings.hold_tokens if plan.hold_tokens is None else plan.hold_tokens)
+        bound = upper_bound(plan.tariff, facts.model_id, facts.tokens_in_bound, guess if stated is None else stated)
+        return bound, stated is None
+
+    def _worth(self, plan: Plan, hold: StoredHold) -> Decimal:
+        return self._bound(plan, RequestFacts(hold.model_id, hold.tokens_in, hold.tokens_out, stream=False))[0]
+
+    def _remember(self, caller: Caller, account: Account) -> None:
+        self._remembered[caller] = account
+        self._remembered.move_to_end(caller)
+        if len(self._remembered) > ACCOUNTS_REMEMBERED:
+            self._remembered.popitem(last=False)
+
+    # -- after the route -------------------------------------------------------------------------------------------
+
+    async def settle(self, admission: Admission, event: UsageEvent) -> asyncio.Task[None] | None:
+        """Store the event for good: in the database or, while that is away, in the journal.
+
+        What is left to do then (the hold given back in Redis) comes back as a task that the client need not wait for.
+        `OSError` where neither takes the event: then the client must not get the end of its answer.
+        """
+        try:
+            charge = Charge(event, self._clock.now(), None if admission.journal_only else admission.account)
+            settled = await self._store(charge)
+        except StoreUnavailable:
+            # Its hold stays in Redis until the replay: meanwhile it stands for what was spent.
+            await asyncio.to_thread(self._journal.append, [event])
+            return None
+        else:
+            return self._after_settling(event, settled)
+        finally:
+            self._running.pop(event.id, None)
+
+    def _after_settling(self, event: UsageEvent, settled: Settled) -> asyncio.Task[None]:
+        if settled.unpriced:
+            log.error("usage of model %r has no price and is not billed until it has one", event.usage.model_id)
+        if self._journal.waiting:
+            self._later(self._replay())
+        return self._later(
+            self._counters.settle(event.id, event.user_id, settled.period_start, settled.version, settled.spent)
+        )
+
+    async def _store_all(self, charges: list[Charge]) -> list[Settled | Exception]:
+        return await self._settlement.store(charges)
+
+    async def _replay(self) -> None:
+        """The database is back: bring it what waited on disk."""
+        self._journal.hand_over()
+
+        async def settle(events: Sequence[UsageEvent]) -> None:
+            answers = await self._settlement.settle(events, now=self._clock.now())
+            for event, answer in zip(events, answers, strict=True):
+                if isinstance(answer, Exception):
+                    log.error("an event of the journal could not be stored: %s", answer)
+                    continue
+                await self._counters.settle(event.id, event.user_id, answer.period_start, answer.version, answer.spent)
+
+        try:
+            await replay(self._settings.journal_dir, settle)
+        except (StoreUnavailable, OSError) as error:
+            log.warning("the journal waits for another try: %s", error)
+
+    async def _give_back(self, hold: UUID, account: Account) -> None:
+        try:
+            await self._gate.drop(hold)
+            await self._counters.release(hold, account.user_id, account.period.start)
+        except StoreUnavailable:
+            log.info("a hold is left to its expiry, the store being away")
+
+    # -- looking after itself --------------------------------------------------------------------------------------
+
+    async def extend_holds(self) -> None:
+        """Keep the holds of requests that are still running; call it a few times within `hold_seconds`."""
+        if self._running:
+            until = self._clock.now() + timedelta(seconds=self._settings.hold_seconds)
+            await self._gate.extend(list(self._running), until)
+
+    async def idle(self) -> None:
+        """Return once nothing is left to do: the last holds given back, the last usage stored."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+        await self._store.idle()
+        await self._gate.idle()
+        await self._counters.idle()
+
+    async def close(self) -> None:
+        """Finish what is under way and let go of every connection."""
+        await self.idle()
+        self._journal.hand_over()
+        await self._counters.close()
+        self.discard()
+
+    def discard(self) -> None:
+        """Let go of the database's connections without waiting, for a loop that is gone."""
+        self._journal.hand_over()
+        for part in (self._gate, self._settlement, self._referee):
+            part.discard()
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("work after a request failed: %s", error, exc_info=error)
+
+
+def _as_verdict(ruling: Ruling) -> Verdict:
+    return Verdict("ok" if ruling.admitted else "cap", ruling.spent, ruling.held)
+
+
+def _cap_reached(account: Account, cap: int, spent: Decimal, held: Decimal) -> SpendCapReached:
+    return SpendCapReached(
+        spent=_whole(spent),
+        held=_whole(held),
+        cap=cap,
+        currency=account.plan.currency,
+        period_end=account.period.end,
+        upgrade_url=account.plan.upgrade_url,
+    )
+
+
+def _whole(amount: Decimal) -> int:
+    return int(amount.to_integral_value(ROUND_FLOOR))

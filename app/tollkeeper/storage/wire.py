@@ -1,0 +1,112 @@
+"""One connection of the request path: opened when needed, thrown away when it fails or takes too long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import errors
+
+from tollkeeper.domain.errors import StoreUnavailable
+from tollkeeper.storage.database import session_options
+
+T = TypeVar("T")
+Connection = psycopg.AsyncConnection[dict[str, Any]]
+Work = Callable[[psycopg.AsyncConnection[Any]], Awaitable[T]]
+
+REST_SECONDS = 0.5
+"""After a failure the store is left alone for this long, and everybody is told at once that it is away."""
+
+_AWAY = (psycopg.OperationalError, psycopg.InterfaceError, errors.ReadOnlySqlTransaction, OSError)
+_TRY_AGAIN = (errors.DeadlockDetected, errors.SerializationFailure)
+
+
+class Wire:
+    """A single connection that mends itself. Use it for one thing at a time; `Grouped` sees to that."""
+
+    def __init__(self, url: str, schema: str | None, *, budget_seconds: float, durable: bool) -> None:
+        options = session_options(schema)
+        self._url = url
+        self._options = options if durable else f"{options} -c synchronous_commit=off"
+        self._budget = budget_seconds
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._rest_until = 0.0
+        self._lost: set[asyncio.Task[Any]] = set()
+
+    async def run(self, work: Work[T]) -> T:
+        """What `work` returns, given a live connection.
+
+        A connection that turns out dead is replaced and the work done once more, so `work` must be repeatable. Raises
+        `StoreUnavailable` when the budget is used up or PostgreSQL refuses; while it rests after that, at once.
+        """
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._rest_until:
+            raise StoreUnavailable("PostgreSQL is away")
+        attempt = asyncio.ensure_future(self._attempt(work))
+        done, _ = await asyncio.wait({attempt}, timeout=self._budget)
+        if not done:
+            self._abandon(attempt)
+            self._rest_until = loop.time() + REST_SECONDS
+            raise StoreUnavailable(f"PostgreSQL did not answer within {self._budget:g} s")
+        try:
+            return attempt.result()
+        except _AWAY as error:
+            self._rest_until = loop.time() + REST_SECONDS
+            raise StoreUnavailable(f"PostgreSQL is away: {type(error).__name__}") from error
+
+    async def _attempt(self, work: Work[T]) -> T:
+        fresh = self._connection is None
+        try:
+            return await work(await self._connected())
+        except _TRY_AGAIN:
+            await self._reset()
+            return await work(await self._connected())
+        except _AWAY:
+            self.discard()
+            if fresh:
+                raise
+            return await work(await self._connected())
+        except BaseException:
+            await self._reset()
+            raise
+
+    async def _connected(self) -> psycopg.AsyncConnection[Any]:
+        if self._connection is None:
+            self._connection = await psycopg.AsyncConnection.connect(
+                self._url,
+                autocommit=True,
+                options=self._options,
+                connect_timeout=max(1, int(self._budget)),
+                application_name="tollkeeper request path",
+            )
+        return self._connection
+
+    async def _reset(self) -> None:
+        """Leave no transaction open behind work that failed for a reason of its own."""
+        connection = self._connection
+        if connection is None:
+            return
+        try:
+            await connection.rollback()
+        except _AWAY:
+            self.discard()
+
+    def _abandon(self, attempt: asyncio.Task[Any]) -> None:
+        """Let a late attempt die on its own; waiting for its cancellation could take psycopg seconds."""
+        self.discard()
+        self._lost.add(attempt)
+        attempt.add_done_callback(self._forget)
+        attempt.cancel()
+
+    def _forget(self, attempt: asyncio.Task[Any]) -> None:
+        self._lost.discard(attempt)
+        if not attempt.cancelled():
+            attempt.exception()
+
+    def discard(self) -> None:
+        """Close the socket without a word to the server; safe from any thread once the loop is gone."""
+        connection, self._connection = self._connection, None
+        if connection is not None and not connection.closed:
+            connection.pgconn.finish()
