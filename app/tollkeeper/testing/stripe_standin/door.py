@@ -26,6 +26,7 @@ from tollkeeper.testing.stripe_standin.problem import (
     broken,
     no_api_key,
     not_permitted,
+    not_rehearsed,
     too_many_requests,
     wrong_api_key,
 )
@@ -65,9 +66,9 @@ class Door:
         request = Request(scope, receive)
         record = CallRecord(
             method=request.method,
-            path=request.url.path,
+            path=request.scope["path"],
             request_id=self.account.ids.new("req", 14),
-            idempotency_key=request.headers.get("Idempotency-Key"),
+            idempotency_key=request.headers.get("Idempotency-Key") or None,
         )
         self.calls.append(record)
         fault = self.faults.take(ON_THE_WAY, record.method, record.path)
@@ -101,7 +102,7 @@ class Door:
 
     async def _answer(self, request: Request, record: CallRecord) -> Answer:
         self._authorize(request)
-        _refuse_other_version(request)
+        _refuse_what_it_cannot_be(request)
         route, named = find_route(ROUTES, record.method, record.path)
         record.params = read_params(await _form(request), route.shape)
         route.refuse_what_is_ignored(record.params)
@@ -149,9 +150,9 @@ class Door:
             return
         if key not in self._restricted_keys:
             raise wrong_api_key(key)
-        operation = f"{request.method} {request.url.path}"
+        operation = f"{request.method} {request.scope['path']}"
         if not any(fnmatchcase(operation, allowed) for allowed in self._restricted_keys[key]):
-            raise not_permitted(request.method, request.url.path)
+            raise not_permitted(request.method, request.scope["path"])
 
     def _headers(self, answer: Answer, record: CallRecord) -> dict[str, str]:
         headers = {"Request-Id": record.request_id, "Stripe-Version": stripe.api_version, **answer.headers}
@@ -160,8 +161,10 @@ class Door:
         return headers
 
 
-def _refuse_other_version(request: Request) -> None:
-    """The real API speaks all its versions; the stand-in only the one whose types it checks against."""
+def _refuse_what_it_cannot_be(request: Request) -> None:
+    """The real API speaks all its versions and for connected accounts too; the stand-in is one account, one version."""
+    if "Stripe-Account" in request.headers:
+        raise not_rehearsed("the header Stripe-Account")
     version = request.headers.get("Stripe-Version", stripe.api_version)
     if version != stripe.api_version:
         raise bad_request(None, f"Invalid Stripe API version: {version}; this stand-in speaks {stripe.api_version}.")

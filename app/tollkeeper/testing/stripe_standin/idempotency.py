@@ -62,16 +62,17 @@ class IdempotencyKeys:
 
     def abandon(self, key: str) -> None:
         """Forgets a call that did not come to an answer."""
-        if self._entries[key].answer is None:
+        entry = self._entries.get(key)
+        if entry is not None and entry.answer is None:
             del self._entries[key]
 
     def prune(self, now: datetime, older_than: timedelta) -> int:
         """Forgets answers of at least that age; how many they were."""
         old = [
             key
-            for key, entry in self._entries.items()
+            for key, entry in list(self._entries.items())  # another thread may be adding
             if entry.answer is not None and now - entry.begun_at >= older_than
         ]
         for key in old:
-            del self._entries[key]
+            self._entries.pop(key, None)
         return len(old)

@@ -6,6 +6,8 @@ from tollkeeper.testing.stripe_standin.resources import (
     meter_event_summaries,
     meter_events,
     meters,
+    prices,
+    products,
 )
 
 ROUTES = (
@@ -14,4 +16,6 @@ ROUTES = (
     *meters.ROUTES,
     *meter_events.ROUTES,
     *meter_event_summaries.ROUTES,
+    *prices.ROUTES,
+    *products.ROUTES,
 )
