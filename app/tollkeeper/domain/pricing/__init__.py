@@ -7,8 +7,8 @@ is what a hold sets aside.
 
 from tollkeeper.domain.pricing.bill import Bill, LineKind, RatedLine
 from tollkeeper.domain.pricing.bound import position_matters, upper_bound
-from tollkeeper.domain.pricing.price import ANY_TOKEN, Price, Tier
-from tollkeeper.domain.pricing.rating import COST_PLACES, price_for, rate, running_cost
+from tollkeeper.domain.pricing.price import ANY_TOKEN, COST_PLACES, Price, Tier
+from tollkeeper.domain.pricing.rating import price_for, rate, running_cost
 from tollkeeper.domain.pricing.tariff import Tariff
 
 __all__ = [

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from fractions import Fraction
 
 from tollkeeper.domain.errors import InvalidInput
 from tollkeeper.domain.money import decimal_of, exact
 from tollkeeper.domain.pricing import kinds
-from tollkeeper.domain.pricing.kinds import Quantity
+from tollkeeper.domain.pricing.allowance import after_allowance
 from tollkeeper.domain.pricing.matching import covers
-from tollkeeper.domain.pricing.rating import COST_PLACES, by_price
-from tollkeeper.domain.pricing.steps import Draft, take_included
+from tollkeeper.domain.pricing.price import COST_PLACES, Number
+from tollkeeper.domain.pricing.rating import by_price
 from tollkeeper.domain.pricing.tariff import Tariff
 from tollkeeper.domain.usage import COMPUTE_MINUTES, REQUESTS, TOKEN_TYPES, TokenType, Totals
 
@@ -60,7 +59,7 @@ def upper_bound(
         state.part(_token_prices(tariff, model_id, _OUTPUT_TYPES), tokens_out),
     ]
     others = {COMPUTE_MINUTES: compute_minutes, REQUESTS: 1, **(units or {})}
-    counted = [state.part(_prices_of(tariff, model_id, meter), exact(count)) for meter, count in others.items()]
+    counted = [state.part(_prices_of(tariff, model_id, meter), _number(count)) for meter, count in others.items()]
     return _rounded_up(state.most([*_without_free(tokens, free), *counted]))
 
 
@@ -75,8 +74,8 @@ class _Part:
     """Some of a request's units, the prices they may fall under, and the highest rate among those."""
 
     prices: frozenset[int]
-    count: Quantity
-    rate: Fraction
+    count: Number
+    rate: Number
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,29 +84,29 @@ class _State:
 
     tariff: Tariff
     allowance: int
-    matched: dict[int, Quantity]
-    billable: dict[int, Quantity]
+    matched: dict[int, Number]
+    billable: dict[int, Number]
 
     @classmethod
     def at(cls, tariff: Tariff, totals: Totals, granted_tokens: int) -> _State:
         allowance = tariff.included_tokens + granted_tokens
         matched = by_price(tariff, totals)
-        return cls(tariff, allowance, matched, take_included(Draft(tariff, allowance, matched)).quantities)
+        return cls(tariff, allowance, matched, after_allowance(tariff, matched, allowance))
 
     @property
     def tokens_used(self) -> int:
         return int(self.tokens_before(len(self.tariff.prices)))
 
-    def part(self, prices: frozenset[int], count: Quantity) -> _Part:
+    def part(self, prices: frozenset[int], count: Number) -> _Part:
         concerned = prices | frozenset(self._displaced(prices))
         rates = [kinds.dearest(self.tariff.prices[index], self._position(index)) for index in concerned]
-        return _Part(concerned, count, max(rates, default=Fraction(0)))
+        return _Part(concerned, count, max(rates, default=0))
 
-    def most(self, parts: list[_Part]) -> Fraction:
+    def most(self, parts: list[_Part]) -> Number:
         used = [part for part in parts if part.count > 0]
         concerned = {index for part in used for index in part.prices}
         surcharges = (kinds.surcharge(self.tariff.prices[index], self._position(index)) for index in concerned)
-        return sum((part.rate * part.count for part in used), Fraction(0)) + sum(surcharges, Fraction(0))
+        return sum(part.rate * part.count for part in used) + sum(surcharges)
 
     def _displaced(self, prices: frozenset[int]) -> Iterator[int]:
         """Later prices whose usage has to be paid for when an earlier one takes the allowance away from it."""
@@ -116,12 +115,12 @@ class _State:
         if first is not None and self.tokens_before(first + 1) < self.allowance:
             yield from (index for index in tokens if index > first)
 
-    def tokens_before(self, before: int) -> Quantity:
+    def tokens_before(self, before: int) -> Number:
         """The tokens matched by prices before an index: what later prices cannot have of the allowance."""
         counts = (n for index, n in self.matched.items() if index < before and self.tariff.prices[index].counts_tokens)
         return sum(counts)
 
-    def _position(self, index: int) -> Quantity:
+    def _position(self, index: int) -> Number:
         return self.billable.get(index, 0)
 
 
@@ -144,12 +143,16 @@ def _prices_of(tariff: Tariff, model_id: str | None, meter: str) -> frozenset[in
 
 def _without_free(parts: list[_Part], free: int) -> Iterator[_Part]:
     """The free tokens come off the cheapest part first, so that what is left is a bound."""
-    left: Quantity = max(free, 0)
+    left: Number = max(free, 0)
     for part in sorted(parts, key=lambda part: part.rate):
         taken = min(left, part.count) if part.prices else 0
         left -= taken
         yield _Part(part.prices, part.count - taken, part.rate)
 
 
-def _rounded_up(number: Fraction) -> Decimal:
-    return decimal_of(-(-number * 10**COST_PLACES // 1), COST_PLACES)
+def _number(count: Decimal | int) -> Number:
+    return count if type(count) is int else exact(count)
+
+
+def _rounded_up(fine: Number) -> Decimal:
+    return decimal_of(-(-fine // 1), COST_PLACES)

@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
 
-from tollkeeper.domain.pricing.price import Price, Slice
+from tollkeeper.domain.pricing.price import Number, Price, Slice
 
 
-def walk(price: Price, quantity: Fraction | int) -> Iterator[Slice]:
+def walk(price: Price, quantity: Number) -> Iterator[Slice]:
     """One slice for each tier that the quantity reaches; bounds are inclusive."""
     lower = 0
     for index, tier in enumerate(price.tiers):
         if quantity <= lower:
             return
         upper = quantity if tier.up_to is None else min(quantity, tier.up_to)
-        yield Slice(index, upper - lower, price.charge(index, upper - lower))
+        yield Slice(index, upper - lower, upper - lower)
         lower = tier.up_to or lower
 
 
-def dearest(price: Price, position: Fraction | int) -> Fraction:
+def dearest(price: Price, position: Number) -> Number:
     """The highest rate of the tiers that are not used up."""
     return max(price.rates[_first_open(price, position) :])
 
 
-def surcharge(price: Price, position: Fraction | int) -> Fraction:
+def surcharge(price: Price, position: Number) -> Number:
     """Every flat fee whose tier is not entered yet."""
     entered = sum(1 for _ in walk(price, position))
-    return sum(price.fees[entered:], Fraction(0))
+    return sum(price.fees[entered:])
 
 
-def _first_open(price: Price, position: Fraction | int) -> int:
+def _first_open(price: Price, position: Number) -> int:
     return next(index for index, tier in enumerate(price.tiers) if tier.up_to is None or position < tier.up_to)

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
 
-from tollkeeper.domain.pricing.price import Price, Slice
+from tollkeeper.domain.pricing.price import Number, Price, Slice
 
 
-def walk(price: Price, quantity: Fraction | int) -> Iterator[Slice]:
+def walk(price: Price, quantity: Number) -> Iterator[Slice]:
     """The whole quantity in the one tier; nothing at quantity 0."""
     if quantity > 0:
-        yield Slice(0, quantity, price.charge(0, quantity))
+        yield Slice(0, quantity, quantity)
 
 
-def dearest(price: Price, position: Fraction | int) -> Fraction:
+def dearest(price: Price, position: Number) -> Number:
     """The one rate there is."""
     return price.rates[0]
 
 
-def surcharge(price: Price, position: Fraction | int) -> Fraction:
+def surcharge(price: Price, position: Number) -> Number:
     """The flat fee, where nothing was used yet."""
-    return price.fees[0] if position == 0 else Fraction(0)
+    return price.fees[0] if position == 0 else 0

@@ -5,13 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from tollkeeper.domain.errors import InvalidInput
 from tollkeeper.domain.usage import REQUESTS, TOKEN_TYPES
 
 ANY_TOKEN = "*"  # noqa: S105 - a pattern, no secret
 
+COST_PLACES = 18
+FINE = 10**COST_PLACES
+"""How many fine units a minor unit has. Rates and charges are counted in fine units, because they are then whole
+numbers, exact and quick, for every price with a finite decimal form that fits; a price per 3 or 60 may be a fraction."""
+
+Number: TypeAlias = int | Fraction
 Kind = Literal["per_unit", "package", "graduated", "volume"]
 TiersMode = Literal["graduated", "volume"]
 
@@ -30,7 +36,8 @@ class Price:
     """How usage of some models and one meter becomes money.
 
     `meter` is a token type, `"*"` for all four, `compute_minutes`, `requests`, or a unit of the app's own. Tiers hold
-    upper bounds alone, so gaps and overlaps cannot be written down.
+    upper bounds alone, so gaps and overlaps cannot be written down. `rates` (for one unit) and `fees` are in fine
+    units.
     """
 
     model: str
@@ -40,8 +47,8 @@ class Price:
     per: int = 1
     round_up: bool = False
     stripe_meter: str | None = None
-    rates: tuple[Fraction, ...] = field(init=False, repr=False, compare=False)
-    fees: tuple[Fraction, ...] = field(init=False, repr=False, compare=False)
+    rates: tuple[Number, ...] = field(init=False, repr=False, compare=False)
+    fees: tuple[Number, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         bounds = [tier.up_to for tier in self.tiers]
@@ -51,8 +58,8 @@ class Price:
             raise InvalidInput("round_up", "a single tier")
         if self.per < 1:
             raise InvalidInput("per", "at least 1")
-        object.__setattr__(self, "rates", tuple(Fraction(tier.price) / self.per for tier in self.tiers))
-        object.__setattr__(self, "fees", tuple(Fraction(tier.flat_fee) for tier in self.tiers))
+        object.__setattr__(self, "rates", tuple(_fine(tier.price, self.per) for tier in self.tiers))
+        object.__setattr__(self, "fees", tuple(_fine(tier.flat_fee, 1) for tier in self.tiers))
 
     @property
     def kind(self) -> Kind:
@@ -78,9 +85,9 @@ class Price:
             return self.stripe_meter
         return "ai_tokens" if self.counts_tokens else self.meter
 
-    def charge(self, tier: int, quantity: Fraction | int) -> Fraction:
-        """What a slice of units in one tier costs, with the tier's flat fee."""
-        return self.rates[tier] * quantity + self.fees[tier]
+    def charge(self, piece: Slice) -> Number:
+        """What a slice costs with its tier's flat fee, in fine units."""
+        return self.rates[piece.tier] * piece.charged + self.fees[piece.tier]
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, decimals as strings."""
@@ -104,10 +111,14 @@ class Price:
         return cls(**{**value, "tiers": tiers})
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """The part of a price's quantity that one tier prices; `exact` includes the tier's flat fee, in minor units."""
+class Slice(NamedTuple):
+    """The part of a price's quantity that one tier prices, and the units charged for, which differ for packages."""
 
     tier: int
-    quantity: Fraction | int
-    exact: Fraction
+    quantity: Number
+    charged: Number
+
+
+def _fine(amount: Decimal, per: int) -> Number:
+    fine = Fraction(amount) * FINE / per
+    return int(fine) if fine.denominator == 1 else fine

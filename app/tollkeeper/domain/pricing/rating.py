@@ -10,15 +10,12 @@ from fractions import Fraction
 from tollkeeper.domain.errors import InvalidInput
 from tollkeeper.domain.money import decimal_of, exact, round_half_away
 from tollkeeper.domain.pricing import kinds
+from tollkeeper.domain.pricing.allowance import after_allowance
 from tollkeeper.domain.pricing.bill import Bill
-from tollkeeper.domain.pricing.kinds import Quantity
-from tollkeeper.domain.pricing.price import Price
-from tollkeeper.domain.pricing.steps import STEPS, Draft, take_included
+from tollkeeper.domain.pricing.price import COST_PLACES, Number
+from tollkeeper.domain.pricing.steps import STEPS, Draft
 from tollkeeper.domain.pricing.tariff import Tariff
 from tollkeeper.domain.usage import TOKEN_TYPES, Key, Totals
-
-COST_PLACES = 18
-"""Decimals of a running cost, in minor units."""
 
 
 def price_for(tariff: Tariff, model_id: str, meter: str) -> int | None:
@@ -54,15 +51,15 @@ def running_cost(tariff: Tariff, totals_before: Totals, added: Totals, *, grante
     for index, quantity in by_price(tariff, added).items():
         after[index] = after.get(index, 0) + quantity
     allowance = tariff.included_tokens + granted_tokens
-    was = take_included(Draft(tariff, allowance, before)).quantities
-    now = take_included(Draft(tariff, allowance, after)).quantities
-    changed = [(tariff.prices[i], was.get(i, 0), now[i]) for i in now if now[i] != was.get(i, 0)]
-    return decimal_of(sum(_scaled(price, end) - _scaled(price, start) for price, start, end in changed), COST_PLACES)
+    was, now = after_allowance(tariff, before, allowance), after_allowance(tariff, after, allowance)
+    changed = [index for index in now if now[index] != was.get(index, 0)]
+    added_cost = sum(_cost(tariff, index, now[index]) - _cost(tariff, index, was.get(index, 0)) for index in changed)
+    return decimal_of(added_cost, COST_PLACES)
 
 
-def by_price(tariff: Tariff, totals: Totals) -> dict[int, Quantity]:
+def by_price(tariff: Tariff, totals: Totals) -> dict[int, Number]:
     """The totals added up by index of their price; what has no price is left out."""
-    sums: defaultdict[int, Quantity] = defaultdict(int)
+    sums: defaultdict[int, Number] = defaultdict(int)
     for key, quantity in totals.items():
         number = quantity if type(quantity) is int else exact(quantity)
         if number < 0:
@@ -78,5 +75,7 @@ def unpriced(tariff: Tariff, totals: Totals) -> Iterator[Key]:
     return (key for key, count in totals.items() if count and key[1] in TOKEN_TYPES and tariff.price_of(key) is None)
 
 
-def _scaled(price: Price, quantity: Quantity) -> int:
-    return round_half_away(kinds.cost(price, quantity) * 10**COST_PLACES)
+def _cost(tariff: Tariff, index: int, quantity: Number) -> int:
+    """Whole fine units; there is something to round only where a price has no finite decimal form that fits."""
+    cost = kinds.cost(tariff.prices[index], quantity)
+    return cost if isinstance(cost, int) else round_half_away(cost)

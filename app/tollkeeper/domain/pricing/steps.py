@@ -19,9 +19,9 @@ from fractions import Fraction
 from tollkeeper.domain.currency import display, minor_step
 from tollkeeper.domain.money import as_decimal, bigint, round_half_away
 from tollkeeper.domain.pricing import describing, kinds
+from tollkeeper.domain.pricing.allowance import after_allowance
 from tollkeeper.domain.pricing.bill import RatedLine
-from tollkeeper.domain.pricing.kinds import Quantity
-from tollkeeper.domain.pricing.price import Price, Slice
+from tollkeeper.domain.pricing.price import FINE, Number, Price, Slice
 from tollkeeper.domain.pricing.tariff import Tariff
 
 
@@ -31,7 +31,7 @@ class Draft:
 
     tariff: Tariff
     allowance: int
-    quantities: dict[int, Quantity]
+    quantities: dict[int, Number]
     lines: tuple[RatedLine, ...] = ()
 
     @property
@@ -50,19 +50,8 @@ class Step:
 
 
 def take_included(draft: Draft) -> Draft:
-    """The allowance comes off token quantities, prices in the order of the file.
-
-    Inside one price all its token types are one quantity. Where a list by type is wanted, input comes before cached
-    input, cache writes and output.
-    """
-    left: Quantity = draft.allowance
-    billable: dict[int, Quantity] = {}
-    for index in sorted(draft.quantities):
-        quantity = draft.quantities[index]
-        taken = min(left, quantity) if draft.tariff.prices[index].counts_tokens else 0
-        billable[index] = quantity - taken
-        left -= taken
-    return replace(draft, quantities=billable)
+    """The allowance comes off token quantities."""
+    return replace(draft, quantities=after_allowance(draft.tariff, draft.quantities, draft.allowance))
 
 
 def price_usage(draft: Draft) -> Draft:
@@ -115,6 +104,7 @@ def _usage_lines(draft: Draft) -> Iterator[RatedLine]:
 
 def _usage_line(currency: str, index: int, price: Price, piece: Slice) -> RatedLine:
     quantity = as_decimal(piece.quantity)
+    exact = Fraction(price.charge(piece), FINE)
     return RatedLine(
         kind="usage",
         price=index,
@@ -122,10 +112,10 @@ def _usage_line(currency: str, index: int, price: Price, piece: Slice) -> RatedL
         model=price.model,
         meter=price.meter,
         quantity=quantity,
-        unit_amount=as_decimal(price.rates[piece.tier]),
+        unit_amount=as_decimal(Fraction(price.rates[piece.tier], FINE)),
         flat_fee=price.tiers[piece.tier].flat_fee,
-        exact=piece.exact,
-        amount=bigint(round_half_away(piece.exact, minor_step(currency))),
+        exact=exact,
+        amount=bigint(round_half_away(exact, minor_step(currency))),
         description=describing.usage(price, piece.tier, quantity, currency),
     )
 
