@@ -1,0 +1,159 @@
+"""What a request to an AI API asks for, read before the route runs: the model, and bounds for what it can cost."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import unquote
+
+from tollkeeper.extraction.json_body import LARGEST_HELD, decode
+from tollkeeper.extraction.json_scan import Malformed, Scanner, tree_of
+from tollkeeper.extraction.strict import model_name
+
+LARGEST_LIMIT: Final = 2**31
+"""Limits and repetitions past this are taken for no limit at all."""
+
+MEDIA_TOKENS: Final = 1_024
+"""What an image, sound or document inside the body is taken for where the input has to be estimated."""
+
+_LIMITS: Final = (
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "max_tokens_to_sample",
+    "max_gen_len",
+    "num_predict",
+    "generationConfig.maxOutputTokens",
+    "generation_config.max_output_tokens",
+    "inferenceConfig.maxTokens",
+    "textGenerationConfig.maxTokenCount",
+    "options.num_predict",
+)
+_REPETITIONS: Final = (
+    "n",
+    "best_of",
+    "candidateCount",
+    "generationConfig.candidateCount",
+    "generation_config.candidate_count",
+)
+_TREE: Final = tree_of(("model", "stream", "prompt", *_LIMITS, *_REPETITIONS))
+
+_MODEL_IN_PATH: Final = (
+    re.compile(r"/models/([^/:]+(?:/[^/:]+)*):\w+\Z"),  # Gemini, Vertex
+    re.compile(r"/tunedModels/([^/:]+):\w+\Z"),
+    re.compile(
+        r"/model/(.+)/(?:converse|converse-stream|invoke|invoke-with-response-stream|count-tokens)\Z"
+    ),  # Bedrock
+)
+_DEPLOYMENT_IN_PATH: Final = re.compile(r"/deployments/([^/]+)/")  # Azure
+_STREAM_IN_PATH: Final = re.compile(r"(?::streamGenerateContent|/converse-stream|/invoke-with-response-stream)\Z")
+_STREAM_BY_DEFAULT: Final = ("/api/chat", "/api/generate")  # Ollama
+_MODEL_IN_FORM: Final = re.compile(rb'name="?model"?[^\r\n]*\r?\n(?:[^\r\n]+\r?\n)*\r?\n([^\r\n]{1,255})\r?\n')
+_MEDIA: Final = re.compile(rb"[A-Za-z0-9+/_-]{1024,}+={0,2}")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFacts:
+    """What can be known of the use before the answer.
+
+    `tokens_in_bound` is the size of the body in bytes: a tokeniser makes at least one byte of prompt into each token, and
+    the names, quotes and brackets around a message outweigh what a chat template adds to it. It cannot bound what the
+    request only points to: images by address, stored conversations, tools that the API runs.
+    `tokens_out_bound` is the request's own limit times the answers it asks for; None where it sets none.
+    """
+
+    model_id: str | None
+    tokens_in_bound: int
+    tokens_out_bound: int | None
+    stream: bool
+    text_bytes: int | None = None
+    """The body without what is not text, for an estimate: media as `MEDIA_TOKENS` each, escaped characters unescaped."""
+
+
+def read_request(method: str, path: str, content_type: bytes | None, body: bytes) -> RequestFacts:
+    """What the request asks for. Never raises: what cannot be read is not known."""
+    path = unquote(path.partition("?")[0])
+    asked = _asked(content_type, body)
+    return RequestFacts(
+        model_id=_model(path, asked),
+        tokens_in_bound=len(body),
+        tokens_out_bound=_output_bound(asked),
+        stream=_streams(path, asked),
+        text_bytes=_text_bytes(body),
+    )
+
+
+def _asked(content_type: bytes | None, body: bytes) -> dict[str, Any]:
+    """The members of the body that matter here."""
+    if body[:64].lstrip().startswith(b"{"):
+        return _json_object(body)
+    if content_type is not None and content_type.lower().startswith(b"multipart/form-data"):
+        found = _MODEL_IN_FORM.search(body)
+        return {"model": found[1].decode("utf-8", "replace")} if found else {}
+    return {}
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    if len(body) <= LARGEST_HELD:
+        try:
+            value = decode(body)
+        except Malformed:
+            return {}
+        return value if type(value) is dict else {}
+    found: list[dict[str, Any]] = []
+    Scanner(_TREE, found.append).feed(body)
+    return found[-1] if found else {}
+
+
+def _model(path: str, asked: dict[str, Any]) -> str | None:
+    for pattern in _MODEL_IN_PATH:
+        found = pattern.search(path)
+        if found:
+            return model_name(found[1])
+    model = model_name(asked.get("model"))
+    if model is None:
+        found = _DEPLOYMENT_IN_PATH.search(path)
+        model = model_name(found[1]) if found else None
+    return model
+
+
+def _streams(path: str, asked: dict[str, Any]) -> bool:
+    if _STREAM_IN_PATH.search(path):
+        return True
+    return asked.get("stream", bool(asked) and path.endswith(_STREAM_BY_DEFAULT)) is True
+
+
+def _output_bound(asked: dict[str, Any]) -> int | None:
+    limits = _stated(asked, _LIMITS)
+    if not limits:
+        return None
+    return max(limits) * max([1, *_stated(asked, _REPETITIONS)]) * _prompts(asked.get("prompt"))
+
+
+def _prompts(prompt: object) -> int:
+    """How many prompts a legacy completion brings: each is answered up to the limit. A list of numbers is one prompt."""
+    if type(prompt) is not list or not prompt or type(prompt[0]) is int:
+        return 1
+    return len(prompt)
+
+
+def _stated(asked: dict[str, Any], places: tuple[str, ...]) -> list[int]:
+    values = [_at(asked, place) for place in places]
+    return [value for value in values if type(value) is int and 0 < value <= LARGEST_LIMIT]
+
+
+def _at(asked: dict[str, Any], place: str) -> object:
+    holder, _, name = place.rpartition(".")
+    if not holder:
+        return asked.get(name)
+    inner = asked.get(holder)
+    return inner.get(name) if type(inner) is dict else None
+
+
+def _text_bytes(body: bytes) -> int:
+    size = len(body) - 3 * body.count(b"\\u")
+    if len(body) > 1_024:
+        for found in _MEDIA.finditer(body):
+            size += 4 * MEDIA_TOKENS - (found.end() - found.start())
+    return max(0, size)
