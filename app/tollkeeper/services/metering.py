@@ -80,6 +80,7 @@ class Metering:
         self._remembered: OrderedDict[Caller, Account] = OrderedDict()
         self._running: dict[UUID, datetime] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._seeding: dict[tuple[str, datetime], asyncio.Task[None]] = {}
 
     # -- before the route ------------------------------------------------------------------------------------------
 
@@ -179,8 +180,17 @@ class Metering:
             verdict = await self._counters.ask(question)
             if verdict.outcome != "seed":
                 return verdict
-            await self._seed(account)
+            await self._seeded(account)
         raise StoreUnavailable("the counters are being rebuilt")
+
+    async def _seeded(self, account: Account) -> None:
+        """Fill an empty copy in Redis; everybody who finds it empty at the same time waits for the same filling."""
+        key = (account.user_id, account.period.start)
+        seeding = self._seeding.get(key)
+        if seeding is None:
+            seeding = self._seeding[key] = asyncio.create_task(self._seed(account))
+            seeding.add_done_callback(lambda _: self._seeding.pop(key, None))
+        await asyncio.shield(seeding)
 
     async def _seed(self, account: Account) -> None:
         """Fill an empty copy in Redis with what PostgreSQL says at one instant."""

@@ -58,18 +58,19 @@ class Wire:
 
     async def _attempt(self, work: Work[T]) -> T:
         fresh = self._connection is None
+        connection = await self._connected()
         try:
-            return await work(await self._connected())
+            return await work(connection)
         except _TRY_AGAIN:
-            await self._reset()
-            return await work(await self._connected())
+            await self._reset(connection)
+            return await work(connection)
         except _AWAY:
-            self.discard()
+            self._discard(connection)
             if fresh:
                 raise
             return await work(await self._connected())
         except BaseException:
-            await self._reset()
+            await self._reset(connection)
             raise
 
     async def _connected(self) -> psycopg.AsyncConnection[Any]:
@@ -83,15 +84,12 @@ class Wire:
             )
         return self._connection
 
-    async def _reset(self) -> None:
+    async def _reset(self, connection: psycopg.AsyncConnection[Any]) -> None:
         """Leave no transaction open behind work that failed for a reason of its own."""
-        connection = self._connection
-        if connection is None:
-            return
         try:
             await connection.rollback()
         except _AWAY:
-            self.discard()
+            self._discard(connection)
 
     def _abandon(self, attempt: asyncio.Task[Any]) -> None:
         """Let a late attempt die on its own; waiting for its cancellation could take psycopg seconds."""
@@ -107,6 +105,12 @@ class Wire:
 
     def discard(self) -> None:
         """Close the socket without a word to the server; safe from any thread once the loop is gone."""
-        connection, self._connection = self._connection, None
-        if connection is not None and not connection.closed:
+        if self._connection is not None:
+            self._discard(self._connection)
+
+    def _discard(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        # A late attempt may come here after a new connection took the place of its own.
+        if connection is self._connection:
+            self._connection = None
+        if not connection.closed:
             connection.pgconn.finish()
