@@ -18,6 +18,8 @@ from tollkeeper.embedded.errors import ServerFailed
 
 _NAMES = ("nobody", "daemon", "postgres")
 _TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 # only ever the parent of a folder that mkdtemp makes
+_MEMORY = Path("/dev/shm")  # noqa: S108 # likewise
+_ROOM = 2**30
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,13 @@ def open_to_all(path: Path) -> bool:
     return passable and real.stat().st_mode & 0o005 == 0o005
 
 
-def temporary_parent(account: Account | None) -> Path:
-    """Where temporary folders go: the usual place, or with another account the first one that this account reaches."""
+def temporary_parent(account: Account | None, in_memory: bool) -> Path:
+    """Where temporary folders go: the usual place, or with another account the first one that this account reaches.
+
+    `in_memory` asks for a file system in memory; a machine that has none with room on it gives the usual place.
+    """
+    if in_memory and _roomy(_MEMORY):
+        return _MEMORY
     usual = Path(tempfile.gettempdir())
     if account is None:
         return usual
@@ -78,3 +85,10 @@ def temporary_parent(account: Account | None) -> Path:
         if place.is_dir() and open_to_all(place):
             return place
     raise ServerFailed("PostgreSQL", "no temporary folder that an account other than root reaches; set TMPDIR to one")
+
+
+def _roomy(place: Path) -> bool:
+    if not os.access(place, os.W_OK | os.X_OK):
+        return False
+    found = os.statvfs(place)
+    return found.f_bavail * found.f_frsize >= _ROOM and not found.f_flag & os.ST_NOEXEC

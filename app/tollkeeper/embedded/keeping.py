@@ -22,12 +22,12 @@ _LEAVING = 30.0
 class Keeping:
     """A keeper at work for us: a temporary folder and a server that are gone when we are. See `keeper.py`."""
 
-    def __init__(self, server: str, account: Account | None, farewell: signal.Signals) -> None:
+    def __init__(self, server: str, account: Account | None, farewell: signal.Signals, in_memory: bool) -> None:
         self._name = server
         self._lock = threading.Lock()
         told = {
             "owner": os.getpid(),
-            "parent": str(temporary_parent(account)),
+            "parent": str(temporary_parent(account, in_memory)),
             "account": (account.uid, account.gid) if account else None,
             "farewell": int(farewell),
         }

@@ -31,7 +31,8 @@ class EmbeddedServer(ABC):
     _orderly: ClassVar[signal.Signals]
     _hasty: ClassVar[signal.Signals]
 
-    def __init__(self, *, keep: Path | None = None) -> None:
+    def __init__(self, *, keep: Path | None = None, in_memory: bool = False) -> None:
+        self._in_memory = in_memory
         self._keep = keep.absolute() if keep else None
         self._account: Account | None = None
         self._keeping: Keeping | None = None
@@ -51,7 +52,8 @@ class EmbeddedServer(ABC):
     def start(self) -> Self:
         """Starts the server on a free port and returns once it answers; `ServerFailed` gives its own last complaint."""
         self._account = serving_account(self._data if self._keep else None)
-        self._keeping = Keeping(self.name, self._account, self._orderly if self._keep else self._hasty)
+        farewell = self._orderly if self._keep else self._hasty
+        self._keeping = Keeping(self.name, self._account, farewell, self._in_memory)
         try:
             self._open_root()
             self._prepare()
