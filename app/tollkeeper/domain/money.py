@@ -31,11 +31,19 @@ def exact(value: Fraction | Decimal | int) -> Fraction:
     return Fraction(value)
 
 
+def as_number(value: Fraction | Decimal | int) -> Fraction | int:
+    """The same number, as an integer where it is one: integers are some ten times as quick as fractions."""
+    if type(value) is int:
+        return value
+    number = exact(value)
+    return number.numerator if number.denominator == 1 else number
+
+
 def round_half_away(value: Fraction | Decimal | int, step: int = 1) -> int:
     """The nearest multiple of `step`; a half goes away from zero, for refunds as for charges."""
-    number = exact(value) / step
-    whole = (2 * abs(number.numerator) + number.denominator) // (2 * number.denominator)
-    return whole * step if number >= 0 else -whole * step
+    number = exact(value)
+    half_up = (2 * abs(number.numerator) + number.denominator * step) // (2 * number.denominator * step) * step
+    return half_up if number >= 0 else -half_up
 
 
 def bigint(amount: int) -> int:

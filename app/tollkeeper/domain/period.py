@@ -42,7 +42,10 @@ def utc(at: datetime, field: str = "timestamp") -> datetime:
     """The same instant in UTC; a naive datetime is refused."""
     if at.utcoffset() is None:
         raise InvalidInput(field, "a time with an offset, such as 2026-11-01T00:00:00Z")
-    return at.astimezone(UTC)
+    try:
+        return at.astimezone(UTC)
+    except OverflowError as error:
+        raise InvalidInput(field, "a time that in UTC lies in the years 1 to 9999") from error
 
 
 def period_of(interval: str, at: datetime, anchor: datetime | None = None) -> Period:

@@ -8,7 +8,7 @@ is what a hold sets aside.
 from tollkeeper.domain.pricing.bill import Bill, LineKind, RatedLine
 from tollkeeper.domain.pricing.bound import position_matters, upper_bound
 from tollkeeper.domain.pricing.price import ANY_TOKEN, COST_PLACES, Price, Tier
-from tollkeeper.domain.pricing.rating import price_for, rate, running_cost
+from tollkeeper.domain.pricing.rating import price_for, rate, running_cost, usage_amount
 from tollkeeper.domain.pricing.tariff import Tariff
 
 __all__ = [
@@ -25,4 +25,5 @@ __all__ = [
     "rate",
     "running_cost",
     "upper_bound",
+    "usage_amount",
 ]

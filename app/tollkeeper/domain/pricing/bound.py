@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from tollkeeper.domain.errors import InvalidInput
-from tollkeeper.domain.money import decimal_of, exact
+from tollkeeper.domain.money import as_number, decimal_of
 from tollkeeper.domain.pricing import kinds
 from tollkeeper.domain.pricing.allowance import after_allowance
 from tollkeeper.domain.pricing.matching import covers
@@ -59,7 +59,7 @@ def upper_bound(
         state.part(_token_prices(tariff, model_id, _OUTPUT_TYPES), tokens_out),
     ]
     others = {COMPUTE_MINUTES: compute_minutes, REQUESTS: 1, **(units or {})}
-    counted = [state.part(_prices_of(tariff, model_id, meter), _number(count)) for meter, count in others.items()]
+    counted = [state.part(_prices_of(tariff, model_id, meter), as_number(n)) for meter, n in others.items() if n]
     return _rounded_up(state.most([*_without_free(tokens, free), *counted]))
 
 
@@ -98,9 +98,10 @@ class _State:
         return int(self.tokens_before(len(self.tariff.prices)))
 
     def part(self, prices: frozenset[int], count: Number) -> _Part:
-        concerned = prices | frozenset(self._displaced(prices))
-        rates = [kinds.dearest(self.tariff.prices[index], self._position(index)) for index in concerned]
-        return _Part(concerned, count, max(rates, default=0))
+        if self.allowance:
+            prices |= self._displaced(prices)
+        rates = [kinds.dearest(self.tariff.prices[index], self._position(index)) for index in prices]
+        return _Part(prices, count, max(rates, default=0))
 
     def most(self, parts: list[_Part]) -> Number:
         used = [part for part in parts if part.count > 0]
@@ -108,12 +109,13 @@ class _State:
         surcharges = (kinds.surcharge(self.tariff.prices[index], self._position(index)) for index in concerned)
         return sum(part.rate * part.count for part in used) + sum(surcharges)
 
-    def _displaced(self, prices: frozenset[int]) -> Iterator[int]:
+    def _displaced(self, prices: frozenset[int]) -> frozenset[int]:
         """Later prices whose usage has to be paid for when an earlier one takes the allowance away from it."""
         tokens = [index for index, price in enumerate(self.tariff.prices) if price.counts_tokens]
         first = min(prices.intersection(tokens), default=None)
-        if first is not None and self.tokens_before(first + 1) < self.allowance:
-            yield from (index for index in tokens if index > first)
+        if first is None or self.tokens_before(first + 1) >= self.allowance:
+            return frozenset()
+        return frozenset(index for index in tokens if index > first)
 
     def tokens_before(self, before: int) -> Number:
         """The tokens matched by prices before an index: what later prices cannot have of the allowance."""
@@ -131,7 +133,7 @@ def _allowance_left(state: _State, totals_known: bool, tokens_used: int | None) 
 
 
 def _token_prices(tariff: Tariff, model_id: str | None, types: tuple[str, ...]) -> frozenset[int]:
-    return frozenset[int]().union(*(_prices_of(tariff, model_id, kind) for kind in types))
+    return frozenset[int]().union(*[_prices_of(tariff, model_id, kind) for kind in types])
 
 
 def _prices_of(tariff: Tariff, model_id: str | None, meter: str) -> frozenset[int]:
@@ -144,14 +146,13 @@ def _prices_of(tariff: Tariff, model_id: str | None, meter: str) -> frozenset[in
 def _without_free(parts: list[_Part], free: int) -> Iterator[_Part]:
     """The free tokens come off the cheapest part first, so that what is left is a bound."""
     left: Number = max(free, 0)
+    if not left:
+        yield from parts
+        return
     for part in sorted(parts, key=lambda part: part.rate):
         taken = min(left, part.count) if part.prices else 0
         left -= taken
         yield _Part(part.prices, part.count - taken, part.rate)
-
-
-def _number(count: Decimal | int) -> Number:
-    return count if type(count) is int else exact(count)
 
 
 def _rounded_up(fine: Number) -> Decimal:

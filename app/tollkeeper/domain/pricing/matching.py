@@ -76,6 +76,16 @@ def ties(prices: Sequence[Price]) -> Iterable[tuple[int, int]]:
                 yield earlier, later
 
 
+def unreachable(prices: Sequence[Price]) -> tuple[int, ...]:
+    """Indices of prices that never win: a `"*"` beside prices of its model for each of the four token types."""
+    named = {(price.model, price.meter) for price in prices}
+    return tuple(
+        index
+        for index, price in enumerate(prices)
+        if price.meter == ANY_TOKEN and all((price.model, kind) in named for kind in TOKEN_TYPES)
+    )
+
+
 def _best(prices: Sequence[Price], model_id: str, meter: str) -> int | None:
     matching = [
         index for index, price in enumerate(prices) if covers(price, meter) and glob_matches(price.model, model_id)

@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
+from functools import cached_property
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from tollkeeper.domain.errors import InvalidInput
+from tollkeeper.domain.money import round_half_away
 from tollkeeper.domain.usage import REQUESTS, TOKEN_TYPES
 
 ANY_TOKEN = "*"  # noqa: S105 - a pattern, no secret
 
 COST_PLACES = 18
-FINE = 10**COST_PLACES
+FINE: int = 10**COST_PLACES
 """How many fine units a minor unit has. Rates and charges are counted in fine units, because they are then whole
 numbers, exact and quick, for every price with a finite decimal form that fits; a price per 3 or 60 may be a fraction."""
 
@@ -54,6 +57,10 @@ class Price:
         bounds = [tier.up_to for tier in self.tiers]
         if not bounds or bounds[-1] is not None or None in bounds[:-1]:
             raise InvalidInput("tiers", "a last tier without end, and only that one")
+        if any(lower >= upper for lower, upper in pairwise([0, *(bound or 0 for bound in bounds[:-1])])):
+            raise InvalidInput("tiers", "bounds that ascend from 1")
+        if any(not amount.is_finite() or amount < 0 for tier in self.tiers for amount in (tier.price, tier.flat_fee)):
+            raise InvalidInput("tiers", "prices and fees that are not negative")
         if self.round_up and len(bounds) > 1:
             raise InvalidInput("round_up", "a single tier")
         if self.per < 1:
@@ -61,14 +68,14 @@ class Price:
         object.__setattr__(self, "rates", tuple(_fine(tier.price, self.per) for tier in self.tiers))
         object.__setattr__(self, "fees", tuple(_fine(tier.flat_fee, 1) for tier in self.tiers))
 
-    @property
+    @cached_property
     def kind(self) -> Kind:
         """Which of the files beside this one turns the quantity into money."""
         if self.round_up:
             return "package"
         return self.mode if len(self.tiers) > 1 else "per_unit"
 
-    @property
+    @cached_property
     def counts_tokens(self) -> bool:
         """Whether this is a price for tokens, so that included tokens come off its quantity."""
         return self.meter == ANY_TOKEN or self.meter in TOKEN_TYPES
@@ -107,8 +114,15 @@ class Price:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Price:
         """The price that `to_json` wrote."""
-        tiers = tuple(Tier(t["up_to"], Decimal(t["price"]), Decimal(t["flat_fee"])) for t in value["tiers"])
+        tiers = tuple(Tier(t["up_to"], written(t["price"]), written(t["flat_fee"])) for t in value["tiers"])
         return cls(**{**value, "tiers": tiers})
+
+
+def written(text: object) -> Decimal:
+    """A decimal out of JSON, where it must be a string: a JSON number may have been through a float."""
+    if not isinstance(text, str):
+        raise TypeError(f"a decimal as a string, not {type(text).__name__}")
+    return Decimal(text)
 
 
 class Slice(NamedTuple):
@@ -117,6 +131,11 @@ class Slice(NamedTuple):
     tier: int
     quantity: Number
     charged: Number
+
+
+def rounded(fine: Number, step: int) -> int:
+    """Fine units as minor units: the nearest multiple of the currency's step, halves away from zero."""
+    return round_half_away(fine, step * FINE) // FINE
 
 
 def _fine(amount: Decimal, per: int) -> Number:

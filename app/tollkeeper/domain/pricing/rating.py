@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from decimal import Decimal
 from fractions import Fraction
 
+from tollkeeper.domain.currency import minor_step
 from tollkeeper.domain.errors import InvalidInput
-from tollkeeper.domain.money import decimal_of, exact, round_half_away
+from tollkeeper.domain.money import as_number, bigint, decimal_of, round_half_away
 from tollkeeper.domain.pricing import kinds
 from tollkeeper.domain.pricing.allowance import after_allowance
 from tollkeeper.domain.pricing.bill import Bill
-from tollkeeper.domain.pricing.price import COST_PLACES, Number
+from tollkeeper.domain.pricing.price import COST_PLACES, Number, rounded
 from tollkeeper.domain.pricing.steps import STEPS, Draft
 from tollkeeper.domain.pricing.tariff import Tariff
 from tollkeeper.domain.usage import TOKEN_TYPES, Key, Totals
@@ -39,6 +40,14 @@ def rate(tariff: Tariff, totals: Totals, *, granted_tokens: int = 0) -> Bill:
     )
 
 
+def usage_amount(tariff: Tariff, totals: Totals, *, granted_tokens: int = 0) -> int:
+    """`rate(…).usage_amount` without the lines: the spend that a cap is measured against, quick enough to ask often."""
+    step = minor_step(tariff.currency)
+    billable = after_allowance(tariff, by_price(tariff, totals), tariff.included_tokens + granted_tokens)
+    prices = ((tariff.prices[index], quantity) for index, quantity in billable.items())
+    return bigint(sum(rounded(price.charge(s), step) for price, count in prices for s in kinds.slices(price, count)))
+
+
 def running_cost(tariff: Tariff, totals_before: Totals, added: Totals, *, granted_tokens: int = 0) -> Decimal:
     """What `added` adds to the usage charges at this position in the tiers: minor units, unrounded.
 
@@ -61,7 +70,7 @@ def by_price(tariff: Tariff, totals: Totals) -> dict[int, Number]:
     """The totals added up by index of their price; what has no price is left out."""
     sums: defaultdict[int, Number] = defaultdict(int)
     for key, quantity in totals.items():
-        number = quantity if type(quantity) is int else exact(quantity)
+        number = as_number(quantity)
         if number < 0:
             raise InvalidInput("quantity", "no negative total")
         index = tariff.price_of(key)

@@ -21,7 +21,7 @@ from tollkeeper.domain.money import as_decimal, bigint, round_half_away
 from tollkeeper.domain.pricing import describing, kinds
 from tollkeeper.domain.pricing.allowance import after_allowance
 from tollkeeper.domain.pricing.bill import RatedLine
-from tollkeeper.domain.pricing.price import FINE, Number, Price, Slice
+from tollkeeper.domain.pricing.price import FINE, Number, Price, Slice, rounded
 from tollkeeper.domain.pricing.tariff import Tariff
 
 
@@ -104,7 +104,7 @@ def _usage_lines(draft: Draft) -> Iterator[RatedLine]:
 
 def _usage_line(currency: str, index: int, price: Price, piece: Slice) -> RatedLine:
     quantity = as_decimal(piece.quantity)
-    exact = Fraction(price.charge(piece), FINE)
+    charge = price.charge(piece)
     return RatedLine(
         kind="usage",
         price=index,
@@ -114,8 +114,8 @@ def _usage_line(currency: str, index: int, price: Price, piece: Slice) -> RatedL
         quantity=quantity,
         unit_amount=as_decimal(Fraction(price.rates[piece.tier], FINE)),
         flat_fee=price.tiers[piece.tier].flat_fee,
-        exact=exact,
-        amount=bigint(round_half_away(exact, minor_step(currency))),
+        exact=Fraction(charge, FINE),
+        amount=bigint(rounded(charge, minor_step(currency))),
         description=describing.usage(price, piece.tier, quantity, currency),
     )
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from tollkeeper.domain.currency import exponent
 from tollkeeper.domain.errors import InvalidInput
+from tollkeeper.domain.money import BIGINT_MAX
 from tollkeeper.domain.period import INTERVALS
 from tollkeeper.domain.pricing.matching import best_match
-from tollkeeper.domain.pricing.price import Price
+from tollkeeper.domain.pricing.price import Price, written
 from tollkeeper.domain.usage import Key
 
 _MEMO_LIMIT = 4096
@@ -38,8 +39,10 @@ class Tariff:
         exponent(self.currency)
         if self.interval not in INTERVALS:
             raise InvalidInput("interval", f"one of {', '.join(INTERVALS)}")
-        if min(self.base_fee, self.included_tokens, self.minimum, self.maximum or 0, self.trial_days) < 0:
-            raise InvalidInput("tariff", "no negative amount")
+        for name in ("base_fee", "included_tokens", "minimum", "maximum", "trial_days"):
+            value = getattr(self, name)
+            if (value is not None or name != "maximum") and (type(value) is not int or not 0 <= value <= BIGINT_MAX):
+                raise InvalidInput(name, "a whole number from 0 to 2^63 - 1")
         if not 0 <= self.discount_percent <= 100:
             raise InvalidInput("discount_percent", "0 to 100")
         if self.maximum is not None and self.maximum < self.minimum:
@@ -72,6 +75,6 @@ class Tariff:
         """The tariff that `to_json` wrote; anything else is refused with `InvalidInput`."""
         try:
             prices = tuple(Price.from_json(price) for price in value["prices"])
-            return cls(**{**value, "discount_percent": Decimal(value["discount_percent"]), "prices": prices})
+            return cls(**{**value, "discount_percent": written(value["discount_percent"]), "prices": prices})
         except (KeyError, TypeError, ValueError, InvalidOperation) as error:
             raise InvalidInput("tariff", "the JSON form of a tariff") from error
