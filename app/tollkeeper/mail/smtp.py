@@ -22,6 +22,8 @@ from tollkeeper.mail.errors import MailDeferred, MailRefused, Stage
 from tollkeeper.mail.message import Mail
 
 _DEFAULT_PORTS = {"smtp": 25, "smtps": 465, "smtp+starttls": 587}
+# Not every server takes eight bits.
+_POLICY = SMTP.clone(cte_type="7bit")
 _ENHANCED_STATUS = re.compile(rb"[245]\.\d{1,3}\.\d{1,3}\b")
 
 # The first that fits is said; SMTPException is itself an OSError, so the order matters.
@@ -29,7 +31,7 @@ _CONNECTION_TROUBLE: list[tuple[type[OSError], str]] = [
     (smtplib.SMTPAuthenticationError, "the mail server did not accept the user and password"),
     (smtplib.SMTPNotSupportedError, "the mail server does not offer the encryption or login that is set"),
     (smtplib.SMTPServerDisconnected, "the mail server hung up or did not answer in time"),
-    (smtplib.SMTPException, "the mail server did not open a session"),
+    (smtplib.SMTPException, "the mail server gave no answer to work with"),
     (ssl.SSLCertVerificationError, "the mail server's certificate cannot be verified"),
     (ssl.SSLError, "no encrypted connection to the mail server"),
     (TimeoutError, "the mail server did not answer in time"),
@@ -43,13 +45,12 @@ class SmtpSender:
     `url` is `smtp://` (port 25, never encrypted), `smtps://` (465, encrypted from the first byte) or `smtp+starttls://`
     (587, refuses to go on without encryption), with `user:password@` percent-encoded where the server wants a login.
     Certificates are verified against the system's store; `SSL_CERT_FILE` in the environment names another one.
-    `mail_from` is one address, with or without a name. Raises `InvalidInput` if either is unusable.
+    `mail_from` is one address in ASCII, with or without a name. Raises `InvalidInput` if either is unusable.
     """
 
     def __init__(self, url: str, mail_from: str, *, clock: Clock, timeout_seconds: float = 10) -> None:
         self._server = _Server.parse(url)
         self._mail_from = _one_address(mail_from)
-        self._domain = self._mail_from.domain.encode("idna").decode()
         self._clock = clock
         self._timeout_seconds = timeout_seconds
 
@@ -69,12 +70,12 @@ class SmtpSender:
                 session.quit()
 
     def _compose(self, mail: Mail) -> EmailMessage:
-        message = EmailMessage(policy=SMTP)
+        message = EmailMessage(policy=_POLICY)
         message["From"] = (self._mail_from,)
         message["To"] = mail.to
         message["Subject"] = mail.subject
         message["Date"] = self._clock.now()
-        message["Message-ID"] = f"<{mail.message_id}@{self._domain}>"
+        message["Message-ID"] = f"<{mail.message_id}@{self._mail_from.domain}>"
         # RFC 3834: no holiday reply wanted.
         message["Auto-Submitted"] = "auto-generated"
         message.set_content(mail.text)
@@ -83,14 +84,17 @@ class SmtpSender:
 
     def _connect(self) -> smtplib.SMTP:
         try:
-            return self._server.open_session(self._domain, self._timeout_seconds)
+            return self._server.open_session(self._mail_from.domain, self._timeout_seconds)
         except OSError as error:
             # The cause is cut off here and below: it quotes the server, and the server quotes addresses.
             raise MailDeferred(_trouble(error)) from None
 
     def _hand_over(self, session: smtplib.SMTP, message: EmailMessage, to: str) -> None:
+        beyond_ascii = not to.isascii()
+        # Not send_message: it writes ">From" where a line of the text begins with "From".
+        content = message.as_bytes(policy=_POLICY.clone(utf8=beyond_ascii))
         try:
-            session.send_message(message, from_addr=self._mail_from.addr_spec, to_addrs=[to])
+            session.sendmail(self._mail_from.addr_spec, [to], content, ["SMTPUTF8"] if beyond_ascii else [])
         except smtplib.SMTPRecipientsRefused as error:
             [(code, reply)] = error.recipients.values()
             raise _answered("recipient", code, reply) from None
@@ -159,7 +163,8 @@ class _Punctual(smtplib.SMTP):
     """
 
     def __init__(self, host: str, port: int, own_name: str, *, timeout: float, **tls: Any) -> None:
-        self._over = threading.Event()
+        self._ending = threading.Condition()
+        self._ended = False
         threading.Thread(target=self._hang_up_when_late, args=(timeout,), daemon=True).start()
         try:
             super().__init__(host, port, own_name, timeout=timeout, **tls)
@@ -168,17 +173,21 @@ class _Punctual(smtplib.SMTP):
             raise
 
     def close(self) -> None:
-        self._over.set()
-        super().close()
+        with self._ending:
+            self._ended = True
+            self._ending.notify()
+            super().close()
 
     def _hang_up_when_late(self, patience: float) -> None:
-        while not self._over.wait(patience):
-            # Again and again: in the middle of STARTTLS the socket is exchanged for another one.
-            patience = 0.1
-            if sock := self.sock:
-                with suppress(OSError):
-                    # Not the TLS socket's own method, which would pull its state from under the thread that reads.
-                    socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        # Held while hanging up, so that the socket's number cannot meanwhile become another connection's.
+        with self._ending:
+            while not self._ending.wait_for(lambda: self._ended, patience):
+                # Again and again: in the middle of STARTTLS the socket is exchanged for another one.
+                patience = 0.1
+                if sock := self.sock:
+                    with suppress(OSError):
+                        # Not the TLS socket's own method, which would pull its state from under the thread that reads.
+                        socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 class _PunctualOverTls(_Punctual, smtplib.SMTP_SSL):
@@ -199,15 +208,14 @@ def _trouble(error: OSError) -> str:
 
 def _one_address(mail_from: str) -> Address:
     try:
-        header = EmailMessage(policy=SMTP)
+        header = EmailMessage(policy=_POLICY)
         header["From"] = mail_from
         [address] = header["From"].addresses
         validate_email(address.addr_spec)
-        address.domain.encode("idna")
-        if not mail_from.isprintable():
+        if not (mail_from.isprintable() and address.addr_spec.isascii()):
             raise ValueError
     except (ValueError, InvalidInput):
-        raise InvalidInput("TOLLKEEPER_MAIL_FROM", "one mail address, with or without a name") from None
+        raise InvalidInput("TOLLKEEPER_MAIL_FROM", "one mail address in ASCII, with or without a name") from None
     return cast(Address, address)
 
 

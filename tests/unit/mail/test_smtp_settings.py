@@ -91,6 +91,8 @@ def test_a_url_of_no_use_is_refused_by_the_settings_name_without_its_password(ur
         "everyone: a@example.com, b@example.com;",
         "Billing <>",
         "Billing <billing@>",
+        "Billing <bücher@example.com>",
+        "Billing <billing@bücher.example>",
     ],
 )
 def test_a_from_that_is_not_one_address_is_refused_by_the_settings_name(mail_from: str) -> None:
