@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from tollkeeper.extraction.decoding import Decoder, Undecodable, decoder_for
+from tollkeeper.extraction.dialects import Dialect, bedrock, by_path
+from tollkeeper.extraction.eventstream import PRELUDE, EventStreamBody, is_prelude
 from tollkeeper.extraction.json_body import JsonBody
 from tollkeeper.extraction.reading import Reading
 from tollkeeper.extraction.request import RequestFacts
@@ -15,9 +17,11 @@ from tollkeeper.extraction.tally import Tally
 
 _BOM: Final = b"\xef\xbb\xbf"
 _SPACE: Final = b" \t\r\n"
-_LONGEST_OPENING: Final = 64
-_SSE_LINE: Final = re.compile(rb"(?:data|event|id|retry)?:")
-_SSE_BEGINNINGS: Final = (b"data:", b"event:", b"id:", b"retry:")
+_SSE_FIELDS: Final = (b"data:", b"event:", b"id:", b"retry:", b":")
+_COUNTS_TOKENS: Final = re.compile(
+    r"(?:/count[_-]tokens|/input_tokens|/(?:de)?tokenize|:countTokens|:computeTokens)/?\Z",
+)
+_SHORTEST_ID: Final = 6
 
 
 class Body(Protocol):
@@ -31,13 +35,18 @@ class Body(Protocol):
 
 
 class AnswerReader:
-    """Reads one answer. Never raises, whatever the bytes are, and holds a few hundred kilobytes at most."""
+    """Reads one answer. Never raises, whatever the bytes are; holds at most a frame, a line or a JSON text of bounded size.
+
+    How the body is put together (JSON, lines, server-sent events, binary frames) is told by its first bytes, because
+    content types are often missing or wrong; which API it comes from, by the shape of its events.
+    """
 
     __slots__ = (
         "_body",
         "_content_type",
         "_decoder",
         "_fed",
+        "_headers",
         "_length",
         "_method",
         "_opaque",
@@ -63,28 +72,30 @@ class AnswerReader:
         self._method = method
         self._path = path
         self._status = status
+        self._content_type = content_type.lower() if content_type else b""
+        self._headers = headers
         self._request = request
-        self._content_type = (content_type or b"").lower()
         self._tally = Tally()
         self._body: Body | None = None
+        self._decoder: Decoder | None = None
         self._opening = b""
         self._opaque = False
         self._silent = method == "HEAD" or status in (204, 304)
-        self._decoder: Decoder | None = None
         self._fed = 0
         self._length = _declared_length(headers)
-        try:
-            self._decoder = decoder_for(content_encoding)
-        except Undecodable:
-            self._tally.doubt = self._opaque = True
+        if content_encoding:
+            try:
+                self._decoder = decoder_for(content_encoding)
+            except Undecodable:
+                self._give_up()
 
     def feed(self, chunk: bytes | bytearray | memoryview) -> bool:
         """Read on; True once the frame that ends the answer is in what was fed, or its declared length is reached."""
         if self._silent:
             return False
-        self._fed += len(chunk)
+        data = chunk if type(chunk) is bytes else bytes(chunk)
+        self._fed += len(data)
         if not self._opaque:
-            data = chunk if type(chunk) is bytes else bytes(chunk)
             if self._decoder is None:
                 self._read(data)
             else:
@@ -94,14 +105,12 @@ class AnswerReader:
     def finish(self) -> Reading:
         """What the answer said so far. May be asked more than once, also before the end."""
         tally = self._tally.copy()
-        if self._body is None and self._opening:
-            body = self._choose(self._opening, last=True)
-            if body is not None:
-                body.feed(self._opening, tally)
-                body.flush(tally)
-        elif self._body is not None:
+        if self._body is not None:
             self._body.flush(tally)
+        if not tally.raw and tally.earlier is None and tally.fallback is None:
+            tally.fallback = bedrock.header_counts(self._headers)
         counts, state = tally.counts()
+        dialect = tally.dialect or self._expected_dialect(tally)
         model_id = tally.model_id
         if model_id is None and self._request is not None:
             model_id = self._request.model_id
@@ -116,8 +125,8 @@ class AnswerReader:
             units=counts.units,
             seen_text_bytes=tally.text_bytes,
             ended=tally.ended,
-            billable=not self._silent and (state == "reported" or self._status < 400),
-            dialect=None if tally.dialect is None else tally.dialect.NAME,
+            billable=self._is_billable(tally, reported=state == "reported"),
+            dialect=None if dialect is None else dialect.NAME,
         )
 
     def _read_encoded(self, decoder: Decoder, data: bytes) -> None:
@@ -126,30 +135,59 @@ class AnswerReader:
                 if piece:
                     self._read(piece)
         except Undecodable:
-            self._tally.doubt = self._opaque = True
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self._tally.doubt = self._opaque = True
 
     def _read(self, data: bytes) -> None:
         if self._body is None:
-            if self._opaque:
+            # Some services keep the connection alive with empty lines before the answer.
+            opening = (self._opening + data).removeprefix(_BOM).lstrip(_SPACE)
+            self._body = self._choose(opening)
+            self._opening = b"" if self._body is not None or self._opaque else opening
+            if self._body is None:
                 return
-            self._opening += data
-            body = self._choose(self._opening, last=False)
-            if body is None:
-                return
-            self._body = body
-            data, self._opening = self._opening.removeprefix(_BOM), b""
+            data = opening
         self._body.feed(data, self._tally)
 
-    def _choose(self, opening: bytes, *, last: bool) -> Body | None:
-        """How the body is put together, by its first bytes; None while that is open, or if there is nothing to read."""
-        text = opening.removeprefix(_BOM).lstrip(_SPACE)
-        if text.startswith((b"{", b"[")):
+    def _choose(self, opening: bytes) -> Body | None:
+        """How the body is put together; None while its first bytes leave that open, or if there is nothing to read."""
+        if opening.startswith((b"{", b"[")):
             return JsonBody(lines=b"ndjson" in self._content_type or b"jsonl" in self._content_type)
-        if b"event-stream" in self._content_type or _SSE_LINE.match(text):
+        if b"amazon.eventstream" in self._content_type or is_prelude(opening):
+            return EventStreamBody()
+        if opening.startswith(_SSE_FIELDS) or (opening and b"event-stream" in self._content_type):
             return SseBody()
-        if last or len(text) >= _LONGEST_OPENING or not any(b.startswith(text) for b in _SSE_BEGINNINGS):
-            self._opaque = not last
+        begun = any(field.startswith(opening) for field in _SSE_FIELDS) or _BOM.startswith(opening)
+        self._opaque = not begun and not (opening.startswith(b"\0") and len(opening) < PRELUDE)
         return None
+
+    def _expected_dialect(self, tally: Tally) -> Dialect | None:
+        """The API that was called, by the path, where nothing of its answer could be looked at.
+
+        The request must have named a model: `/messages` may well be a path of an app that has nothing to do with AI.
+        """
+        if self._request is None or self._request.model_id is None or self._method != "POST":
+            return None
+        cut_off = not (self._opaque or tally.ended or tally.unclaimed)
+        unreadable = tally.doubt or self._content_type.startswith(b"audio/")
+        return by_path(self._path) if cut_off or unreadable else None
+
+    def _is_billable(self, tally: Tally, *, reported: bool) -> bool:
+        """Whether this answer is a use of its own, and one that was served."""
+        if self._silent or tally.free or (self._status >= 400 and not reported):
+            return False
+        if _COUNTS_TOKENS.search(self._path):
+            return False
+        return not self._is_poll(tally)
+
+    def _is_poll(self, tally: Tally) -> bool:
+        """Whether the answer was made by an earlier request: the path names it, or it ran in the background."""
+        call_id = tally.call_id
+        if call_id is not None and len(call_id) >= _SHORTEST_ID and call_id in self._path.split("/"):
+            return True
+        return self._method == "GET" and tally.background
 
 
 def _declared_length(headers: Sequence[tuple[bytes, bytes]]) -> int | None:

@@ -23,7 +23,6 @@ class Tally:
         "_known",
         "background",
         "call_id",
-        "counting_only",
         "dialect",
         "doubt",
         "earlier",
@@ -31,6 +30,7 @@ class Tally:
         "ended",
         "fallback",
         "finishing",
+        "free",
         "model_id",
         "more_expected",
         "raw",
@@ -38,6 +38,7 @@ class Tally:
         "terminal",
         "text_bytes",
         "truncated",
+        "unclaimed",
     )
 
     def __init__(self) -> None:
@@ -56,8 +57,9 @@ class Tally:
         self.finishing = False
         self.more_expected = False
         self.truncated = False
+        self.unclaimed = False
         self.background = False
-        self.counting_only = False
+        self.free = False
         self.fallback: Counts | None = None
 
     def copy(self) -> Tally:

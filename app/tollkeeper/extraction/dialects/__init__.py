@@ -21,6 +21,8 @@ class Dialect(Protocol):
     """What each module of this folder offers."""
 
     NAME: str
+    PATHS: tuple[str, ...]
+    """How the paths of this API end; asked only where there is no answer to look at."""
     PLACES: tuple[str, ...]
     """Every place the dialect reads, as keys joined by dots; lists on the way are looked through."""
 
@@ -34,16 +36,38 @@ class Dialect(Protocol):
         """The normalised use of one call, from the counts it stated under the names that `take` gave them."""
 
 
-from tollkeeper.extraction.dialects import anthropic, openai_chat  # noqa: E402
+from tollkeeper.extraction.dialects import (  # noqa: E402 - the modules need the names above
+    anthropic,
+    bedrock,
+    cohere,
+    gemini,
+    ollama,
+    openai_chat,
+    openai_other,
+    openai_responses,
+    voyage,
+)
 
 DIALECTS: Final[tuple[Dialect, ...]] = (
+    openai_other,
     openai_chat,
     anthropic,
+    openai_responses,
+    gemini,
+    cohere,
+    bedrock,
+    ollama,
+    voyage,
 )
 """Asked in this order; the first to claim an event reads it."""
 
 TREE: Final[Places] = tree_of(place for dialect in DIALECTS for place in dialect.PLACES)
 """Every place that some dialect reads."""
+
+
+def by_path(path: str) -> Dialect | None:
+    """The API that a path belongs to, by its end."""
+    return next((dialect for dialect in DIALECTS if path.endswith(dialect.PATHS)), None)
 
 
 def take(event: object, tally: Tally) -> None:
@@ -54,6 +78,7 @@ def take(event: object, tally: Tally) -> None:
     if dialect is None or not dialect.claims(event):
         dialect = next((other for other in DIALECTS if other.claims(event)), None)
         if dialect is None:
+            tally.unclaimed = tally.unclaimed or not tally.truncated
             return
         if tally.dialect is not None and tally.raw:
             tally.next_call()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tollkeeper.extraction.dialects import Event
 
 NAME = "anthropic"
+PATHS: tuple[str, ...] = ("/messages",)
 
 _COUNTS: Final = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 _THINKING: Final = "output_tokens_details.thinking_tokens"

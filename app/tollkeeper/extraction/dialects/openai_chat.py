@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tollkeeper.extraction.dialects import Event
 
 NAME = "openai_chat"
+PATHS: tuple[str, ...] = ("/completions",)
 
 _CACHED: Final = (
     "cached_tokens",  # Together, some Hugging Face
