@@ -16,7 +16,7 @@ from tollkeeper.extraction.request import RequestFacts, read_request
 from tollkeeper.middleware.body import ReadAhead, content_length, header, worth_reading
 from tollkeeper.middleware.identify import Identify, caller_by_host, caller_by_key
 from tollkeeper.middleware.refusal import send_refusal
-from tollkeeper.middleware.tap import Settling, Tap
+from tollkeeper.middleware.tap import Settling, Tap, storable
 from tollkeeper.middleware.usage_record import SCOPE_KEY, Scope, UsageRecord
 from tollkeeper.services.metering import Admission, Metering
 from tollkeeper.settings import Settings, read_settings
@@ -113,7 +113,8 @@ class MeteringMiddleware:
 
     async def _admit(self, metering: Metering, scope: Scope, facts: RequestFacts) -> Admission:
         caller = caller_by_key(scope) if self._identify is None else await caller_by_host(self._identify, scope)
-        return await metering.admit(uuid4(), caller, facts, self._clock.now(), scope["method"], scope["path"])
+        method, path = storable(scope["method"]), storable(scope["path"])
+        return await metering.admit(uuid4(), caller, facts, self._clock.now(), method, path)
 
     def _closing(self, send: Send) -> Send:
         """Finish what is under way before the server is told that the app has shut down."""

@@ -1,0 +1,275 @@
+"""Who is turned away, with which answer, and that it leaves no row and no hold."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from integration.metering.apps import answering, chat_answer
+from integration.metering.conftest import Answer, Desk, ask, closed
+from tollkeeper import MeteringMiddleware
+from tollkeeper.testing.clock import FrozenClock
+
+Mount = Callable[..., MeteringMiddleware]
+CHAT = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1000}
+
+
+def run(middleware: MeteringMiddleware, work: Callable[[], Awaitable[Any]]) -> Any:
+    async def once() -> Any:
+        try:
+            return await work()
+        finally:
+            await closed(middleware)
+
+    return asyncio.run(once())
+
+
+def send(middleware: MeteringMiddleware, key: str | None, body: Any = CHAT, **options: Any) -> Answer:
+    answer = run(middleware, lambda: ask(middleware, key, body, **options))
+    assert isinstance(answer, Answer)
+    return answer
+
+
+def test_no_key_an_unknown_key_and_hostile_keys_get_401_before_the_route_runs(meter: Mount, desk: Desk) -> None:
+    desk.plan()
+    desk.customer("alice")
+
+    async def never(scope: Any, receive: Any, send: Any) -> None:
+        pytest.fail("the route ran")
+
+    for key in (None, "tk_nobody", "", "x" * 5000, "é", "'; DROP TABLE customers"):
+        answer = send(meter(never), key)
+        assert answer.status == 401
+        assert answer.header("content-type") == "application/problem+json"
+        assert answer.json()["code"] == "customer_unknown"
+        assert answer.json()["error"]["message"]
+    assert desk.events() == []
+    assert desk.rows("SELECT * FROM holds") == []
+
+
+def test_the_key_is_also_taken_from_x_api_key(meter: Mount, desk: Desk) -> None:
+    desk.plan()
+    key = desk.customer("alice")
+
+    assert send(meter(answering({})), None, headers={"X-API-Key": key}).status == 200
+
+
+def test_a_revoked_key_and_a_suspended_customer_are_turned_away_at_the_next_request(meter: Mount, desk: Desk) -> None:
+    desk.plan()
+    alice, bob = desk.customer("alice"), desk.customer("bob")
+    desk.run("UPDATE api_keys SET revoked_at = created_at WHERE user_id = 'alice'")
+    desk.run("UPDATE customers SET status = 'suspended' WHERE user_id = 'bob'")
+
+    assert send(meter(answering({})), alice).status == 401
+    assert send(meter(answering({})), bob).json()["code"] == "customer_inactive"
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_the_host_app_can_name_the_customer_itself(meter: Mount, desk: Desk, asynchronous: bool) -> None:
+    desk.plan()
+    desk.customer("alice")
+
+    def plain(scope: Any) -> str | None:
+        name = dict(scope["headers"]).get(b"x-user")
+        return None if name is None else name.decode()
+
+    async def later(scope: Any) -> str | None:
+        return plain(scope)
+
+    middleware = meter(answering(chat_answer(1, 1)), identify=later if asynchronous else plain)
+
+    assert send(middleware, None, headers={"X-User": "alice"}).status == 200
+    assert send(middleware, None, headers={"X-User": "mallory"}).status == 401
+    assert send(middleware, None).status == 401
+    assert [event["user_id"] for event in desk.events()] == ["alice"]
+
+
+def test_a_request_that_could_pass_the_cap_gets_402_with_the_figures(meter: Mount, desk: Desk) -> None:
+    desk.plan('spend_cap = "0.02"\nupgrade_url = "https://example.com/upgrade"')
+    key = desk.customer("alice")
+    # Each answer costs 1 minor unit: 900 in and 100 out at 0.001. The bound is 1,000 out plus the prompt's bytes.
+    middleware = meter(answering(chat_answer(900, 100)))
+
+    first, second = send(middleware, key), send(middleware, key)
+
+    assert first.status == 200
+    assert second.status == 402
+    assert second.json()["code"] == "spend_cap_reached"
+    figures = {name: second.json()[name] for name in ("spent", "held", "cap", "currency", "period_end", "upgrade_url")}
+    assert figures == {
+        "spent": 1,
+        "held": 0,
+        "cap": 2,
+        "currency": "usd",
+        "period_end": "2026-12-01T00:00:00+00:00",
+        "upgrade_url": "https://example.com/upgrade",
+    }
+    assert second.json()["error"] == {
+        "message": second.json()["detail"],
+        "type": "billing_error",
+        "code": "spend_cap_reached",
+    }
+    assert second.header("retry-after") == str(int(15.5 * 86_400))  # from noon on the 15th to the end of November
+    assert second.header("payment-required") is None
+    assert second.header("www-authenticate") is None
+    assert len(desk.events()) == 1
+    assert desk.rows("SELECT * FROM holds") == []
+
+
+def test_a_new_period_begins_with_nothing_spent(meter: Mount, desk: Desk, clock: FrozenClock) -> None:
+    from datetime import UTC, datetime
+
+    desk.plan('spend_cap = "0.02"')
+    key = desk.customer("alice")
+    middleware = meter(answering(chat_answer(900, 100)))
+    assert [send(middleware, key).status for _ in range(2)] == [200, 402]
+
+    clock.set(datetime(2026, 12, 1, tzinfo=UTC))  # the very instant belongs to the new period
+
+    assert send(middleware, key).status == 200
+
+
+def test_a_request_without_a_stated_limit_is_served_while_anything_is_left(meter: Mount, desk: Desk) -> None:
+    desk.plan('spend_cap = "0.02"')
+    key = desk.customer("alice")
+    middleware = meter(answering(chat_answer(900, 100)))
+    unstated = {"model": "gpt-4o", "messages": []}
+
+    # Its guess of 4,096 tokens is more than the whole cap; it takes what is left, and nothing is left after the second.
+    assert [send(middleware, key, unstated).status for _ in range(3)] == [200, 200, 402]
+
+
+def test_an_update_of_the_cap_by_hand_is_in_force_at_the_next_request(meter: Mount, desk: Desk) -> None:
+    desk.plan('spend_cap = "0.02"')
+    key = desk.customer("alice")
+    middleware = meter(answering(chat_answer(900, 100)))
+    assert [send(middleware, key).status for _ in range(2)] == [200, 402]
+
+    desk.run("UPDATE plans SET spend_cap = 100")
+    assert send(middleware, key).status == 200
+
+    desk.run("UPDATE plans SET spend_cap = 1")
+    assert send(middleware, key).status == 402
+
+
+def test_two_hundred_requests_at_once_never_pass_the_cap_and_use_nearly_all_of_it(meter: Mount, desk: Desk) -> None:
+    desk.plan('spend_cap = "1.00"')
+    key = desk.customer("alice")
+    body = {"model": "gpt-4o", "max_tokens": 950, "x": ""}
+    body["x"] = "x" * (50 - len(str(body).replace("'", '"')))  # so that the prompt is bounded by exactly 50 tokens
+    middleware = meter(answering(chat_answer(50, 950)))  # 1 minor unit each, and the bounds are exact
+
+    async def burst() -> list[int]:
+        return [answer.status for answer in await asyncio.gather(*[ask(middleware, key, body) for _ in range(200)])]
+
+    statuses = run(middleware, burst)
+
+    [period] = desk.rows("SELECT spent, cost_units FROM usage_periods")
+    assert period["spent"] <= 100
+    assert period["spent"] >= 95
+    assert statuses.count(200) == len(desk.events()) == period["spent"]
+    assert statuses.count(402) == 200 - statuses.count(200)
+    assert desk.rows("SELECT * FROM holds") == []
+
+
+@pytest.mark.parametrize("flush_after", [1, 20, 60])
+def test_emptying_redis_in_the_middle_lets_nothing_past_the_cap(
+    meter: Mount, desk: Desk, redis_url: str, flush_after: int
+) -> None:
+    import redis
+
+    desk.plan('spend_cap = "0.50"')
+    key = desk.customer("alice")
+    count = 0
+
+    async def route(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal count
+        count += 1
+        if count % flush_after == 0:
+            redis.Redis.from_url(redis_url).flushdb()
+        await asyncio.sleep(0.005)
+        headers = [(b"x-tokens-in", b"50"), (b"x-tokens-out", b"950")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    body = {"model": "gpt-4o", "max_tokens": 950, "x": "x" * 10}
+    middleware = meter(route)
+
+    async def waves() -> None:
+        for _ in range(4):
+            await asyncio.gather(*[ask(middleware, key, body) for _ in range(50)])
+
+    run(middleware, waves)
+
+    [period] = desk.rows("SELECT spent FROM usage_periods")
+    assert 45 <= period["spent"] <= 50
+
+
+def test_more_requests_than_the_rate_limit_get_429_and_come_back_after_the_window(
+    meter: Mount, desk: Desk, clock: FrozenClock
+) -> None:
+    from datetime import timedelta
+
+    desk.plan('rate_limit = "3/minute"')
+    key = desk.customer("alice")
+    middleware = meter(answering(chat_answer(1, 1)))
+
+    answers = [send(middleware, key) for _ in range(4)]
+
+    assert [answer.status for answer in answers] == [200, 200, 200, 429]
+    assert answers[3].json()["error"]["type"] == "rate_limit_error"
+    assert answers[3].header("ratelimit-policy") == '"requests";q=3;w=60'
+    wait = int(answers[3].header("retry-after") or 0)
+    assert 59 <= wait <= 61
+    assert answers[3].header("ratelimit") == f'"requests";r=0;t={wait}'
+    clock.advance(timedelta(seconds=wait))
+    assert send(middleware, key).status == 200
+    assert len(desk.events()) == 4
+
+
+def test_the_window_slides_so_that_no_minute_holds_more_than_the_limit(
+    meter: Mount, desk: Desk, clock: FrozenClock
+) -> None:
+    from datetime import timedelta
+
+    desk.plan('rate_limit = "6/minute"')
+    key = desk.customer("alice")
+    middleware = meter(answering({}))
+    served: list[float] = []
+
+    async def two_minutes() -> None:
+        for second in range(0, 120, 5):
+            if (await ask(middleware, key, CHAT)).status == 200:
+                served.append(second)
+            clock.advance(timedelta(seconds=5))
+
+    run(middleware, two_minutes)
+
+    assert max(sum(1 for at in served if start <= at < start + 60) for start in range(120)) == 6
+    assert len(served) >= 11
+
+
+def test_the_order_of_the_gates_is_401_429_402(meter: Mount, desk: Desk) -> None:
+    desk.plan('spend_cap = "0"\nrate_limit = "1/minute"')
+    key = desk.customer("alice")
+    middleware = meter(answering({}))
+
+    assert send(middleware, None).status == 401
+    # A cap of nothing refuses everything that has a price; a refusal does not use the rate up.
+    assert [send(middleware, key).status for _ in range(2)] == [402, 402]
+    desk.run("UPDATE plans SET spend_cap = 1000")
+    assert [send(middleware, key).status for _ in range(2)] == [200, 429]
+    desk.run("UPDATE plans SET spend_cap = 0")
+    assert send(middleware, key).status == 429
+
+
+def test_one_customers_use_never_counts_against_another(meter: Mount, desk: Desk) -> None:
+    desk.plan('spend_cap = "0.02"')
+    alice, bob = desk.customer("alice"), desk.customer("bob")
+    middleware = meter(answering(chat_answer(900, 100)))
+
+    assert [send(middleware, alice).status for _ in range(2)] == [200, 402]
+    assert send(middleware, bob).status == 200
