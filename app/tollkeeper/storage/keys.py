@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -14,6 +14,7 @@ from tollkeeper.storage.database import all_rows, change
 class StoredKey:
     """What is known of a key once it was issued."""
 
+    key_hash: bytes = field(repr=False)
     prefix: str
     user_id: str
     created_at: datetime
@@ -36,7 +37,7 @@ def keys_of(connection: Connection, user_id: str) -> list[StoredKey]:
     """A customer's keys, revoked ones too, oldest first."""
     rows = all_rows(
         connection,
-        "SELECT prefix, user_id, created_at, revoked_at FROM api_keys "
+        "SELECT key_hash, prefix, user_id, created_at, revoked_at FROM api_keys "
         "WHERE user_id = :user ORDER BY created_at, prefix",
         user=user_id,
     )
@@ -47,17 +48,17 @@ def keys_with_prefix(connection: Connection, prefix: str) -> list[StoredKey]:
     """Keys that begin so; nearly always one, because eight random characters follow the `tk_`."""
     rows = all_rows(
         connection,
-        "SELECT prefix, user_id, created_at, revoked_at FROM api_keys WHERE prefix = :prefix FOR UPDATE",
+        "SELECT key_hash, prefix, user_id, created_at, revoked_at FROM api_keys WHERE prefix = :prefix FOR UPDATE",
         prefix=prefix,
     )
     return [StoredKey(**row) for row in rows]
 
 
-def revoke_key(connection: Connection, prefix: str, now: datetime) -> None:
+def revoke_key(connection: Connection, key_hash: bytes, now: datetime) -> None:
     """Refuse the key from the next request on; a revocation that stands keeps its date."""
     change(
         connection,
-        "UPDATE api_keys SET revoked_at = :now WHERE prefix = :prefix AND revoked_at IS NULL",
-        prefix=prefix,
+        "UPDATE api_keys SET revoked_at = :now WHERE key_hash = :hash AND revoked_at IS NULL",
+        hash=key_hash,
         now=now,
     )

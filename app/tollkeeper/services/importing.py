@@ -1,0 +1,196 @@
+"""Importing: usage that happened elsewhere, out of a file.
+
+Streams: a bounded number of rows of a bounded length is in memory at a time. An event's id makes it repeatable, so a file
+that was cut off is simply imported again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from typing import IO, Literal, TypeAlias, TypeVar
+
+import psycopg
+
+from tollkeeper.clock import Clock
+from tollkeeper.domain.account import CustomerUnknown
+from tollkeeper.domain.errors import InvalidInput, StoreUnavailable, TollkeeperError
+from tollkeeper.domain.event import UsageEvent
+from tollkeeper.services.usage_row import RowReader, csv_rows, event_of, json_row
+from tollkeeper.storage.database import Database, change, first_row
+from tollkeeper.storage.settlement import Settled, Settlement
+
+MAX_LINE_BYTES = 65_536
+BATCH = 500
+
+_LOCK = 0x696D706F  # "impo": an id is unique over all months only while nobody else imports
+
+Form: TypeAlias = Literal["jsonl", "csv"]
+Line: TypeAlias = tuple[int, bytes | None]
+"""Number and text; None in place of a line that is too long."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A row that was not stored, and why."""
+
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImportSummary:
+    """How many rows became events, were events already, and were not stored."""
+
+    accepted: int = 0
+    duplicate: int = 0
+    rejected: int = 0
+
+    @property
+    def rows(self) -> int:
+        return self.accepted + self.duplicate + self.rejected
+
+
+class ImportStopped(StoreUnavailable):
+    """The database went away in the middle. What is stored stays, and importing the same file again is safe."""
+
+    def __init__(self, cause: StoreUnavailable, summary: ImportSummary) -> None:
+        super().__init__(
+            f"{cause}; {summary.rows} rows are done, and importing the same file again counts none of them twice"
+        )
+        self.summary = summary
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Whom an import tells what it is doing."""
+
+    rejected: Callable[[Rejected], None]
+    progress: Callable[[ImportSummary], None]
+    waiting: Callable[[], None]
+    """Another import is running; this one goes on after it."""
+
+
+def import_usage(database: Database, source: IO[bytes], form: Form | None, clock: Clock, watch: Watch) -> ImportSummary:
+    """Store the rows of a file as events; bad rows are told to `watch` one by one and skipped.
+
+    A form of None is found out from the first line. Imports of one database run one after the other. Raises `InvalidInput`
+    for a CSV header that cannot be used, and `ImportStopped`.
+    """
+    lines = _lines(source)
+    with database.transaction() as connection:
+        # Nothing else happens in this transaction: it is there to hold the lock, however long that takes.
+        change(connection, "SET LOCAL idle_in_transaction_session_timeout = 0")
+        if not (first_row(connection, "SELECT pg_try_advisory_xact_lock(:lock) AS got", lock=_LOCK) or {})["got"]:
+            watch.waiting()
+            change(connection, "SELECT pg_advisory_xact_lock(:lock)", lock=_LOCK)
+        return asyncio.run(_Import(database, clock, watch).run(lines, form))
+
+
+class _Import:
+    """One import under way."""
+
+    def __init__(self, database: Database, clock: Clock, watch: Watch) -> None:
+        self._settlement = Settlement(database.url, database.schema)
+        self._clock = clock
+        self._watch = watch
+        self._summary = ImportSummary()
+
+    async def run(self, lines: Iterator[Line], form: Form | None) -> ImportSummary:
+        read, rows = _reader(lines, form)
+        async with self._settlement:
+            for batch in _batches(rows, BATCH):
+                await self._store(batch, read)
+                self._watch.progress(self._summary)
+        return self._summary
+
+    async def _store(self, batch: list[Line], read: RowReader) -> None:
+        """Store one batch, and tell of its bad rows in the order of the file."""
+        now = self._clock.now()
+        outcomes: dict[int, UsageEvent | Settled | Exception] = {}
+        for number, text in batch:
+            try:
+                outcomes[number] = event_of(read(_decoded(text)), now)
+            except InvalidInput as error:
+                outcomes[number] = error
+        events = {number: event for number, event in outcomes.items() if isinstance(event, UsageEvent)}
+        outcomes.update(zip(events, await self._settled(list(events.values())), strict=True))
+        for number, outcome in outcomes.items():
+            self._count(number, outcome)
+
+    async def _settled(self, events: list[UsageEvent]) -> list[Settled | Exception]:
+        if not events:
+            return []
+        try:
+            return await self._settlement.settle(events, now=self._clock.now())
+        except StoreUnavailable as error:
+            raise ImportStopped(error, self._summary) from error
+
+    def _count(self, number: int, outcome: object) -> None:
+        summary = self._summary
+        if isinstance(outcome, Settled) and outcome.status == "accepted":
+            self._summary = replace(summary, accepted=summary.accepted + 1)
+        elif isinstance(outcome, Settled) and outcome.status == "duplicate":
+            self._summary = replace(summary, duplicate=summary.duplicate + 1)
+        else:
+            self._summary = replace(summary, rejected=summary.rejected + 1)
+            self._watch.rejected(Rejected(number, _reason(outcome)))
+
+
+def _reason(outcome: object) -> str:
+    """Why a row was not stored: `field: expected …`."""
+    if isinstance(outcome, Settled):
+        return "id: expected one that was not seen before with other content"
+    if isinstance(outcome, CustomerUnknown):
+        return "user_id: expected a customer that exists"
+    if isinstance(outcome, psycopg.Error):
+        return f"row: expected figures that the database takes, but {str(outcome).splitlines()[0]}"
+    if isinstance(outcome, TollkeeperError):
+        return str(outcome) if isinstance(outcome, InvalidInput) else f"row: {outcome}"
+    assert isinstance(outcome, Exception)
+    raise outcome
+
+
+def _reader(lines: Iterator[Line], form: Form | None) -> tuple[RowReader, Iterator[Line]]:
+    """How to read the rows, and the rows; a header is used up."""
+    first = next(lines, None)
+    if first is None:
+        return json_row, lines
+    if form is None:
+        form = "jsonl" if (first[1] or b"").lstrip().startswith(b"{") else "csv"
+    if form == "jsonl":
+        return json_row, chain([first], lines)
+    return csv_rows(_decoded(first[1])), lines
+
+
+def _lines(source: IO[bytes]) -> Iterator[Line]:
+    """The lines that are not blank, by number, without a byte order mark."""
+    number = 0
+    while chunk := source.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        whole = len(chunk) <= MAX_LINE_BYTES
+        while len(chunk) > MAX_LINE_BYTES and not chunk.endswith(b"\n"):
+            chunk = source.readline(MAX_LINE_BYTES + 1)
+        text = chunk.removeprefix(b"\xef\xbb\xbf") if number == 1 else chunk
+        if not whole:
+            yield number, None
+        elif text.strip():
+            yield number, text
+
+
+def _decoded(text: bytes | None) -> str:
+    if text is None:
+        raise InvalidInput("row", f"at most {MAX_LINE_BYTES:,} bytes on one line")
+    try:
+        return text.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidInput("row", "UTF-8") from error
+
+
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

@@ -1,0 +1,174 @@
+"""Onboarding: customers, the plan they are on, and their API keys."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from tollkeeper.domain.customer import plain_text, validate_email, validate_user_id
+from tollkeeper.domain.errors import InvalidInput, NotFound, TollkeeperError
+from tollkeeper.domain.keys import generate_key, hash_key, key_prefix, looks_like_key
+from tollkeeper.domain.period import utc
+from tollkeeper.domain.plan import Plan
+from tollkeeper.storage.customers import (
+    Customer,
+    billed_in,
+    find_customer,
+    insert_customer,
+    list_customers,
+    load_customer,
+    set_plan,
+)
+from tollkeeper.storage.database import Database
+from tollkeeper.storage.keys import StoredKey, insert_key, keys_of, keys_with_prefix, revoke_key
+from tollkeeper.storage.plans import load_plan
+
+
+class CustomerExists(TollkeeperError):
+    """A customer of this name exists and is not what was asked for."""
+
+    def __init__(self, user_id: str, differences: str) -> None:
+        super().__init__(f"customer {user_id!r} exists already, with {differences}")
+        self.user_id = user_id
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """The customer, and whether it was there before."""
+
+    customer: Customer
+    existed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PlanMove:
+    """A customer's plan, before and after; the same twice where nothing changed."""
+
+    before: str
+    after: str
+
+
+def add_customer(
+    database: Database,
+    user_id: str,
+    *,
+    email: str,
+    plan_id: str,
+    now: datetime,
+    stripe_customer_id: str | None = None,
+    period_anchor: datetime | None = None,
+) -> Added:
+    """Make a customer. The very same call again changes nothing and says so.
+
+    Raises `InvalidInput`, `NotFound` for the plan, `CustomerExists` where one of this name is something else, and
+    `StripeCustomerTaken`. On a plan whose interval is `anniversary` the anchor is now unless one is given; on others it is
+    refused.
+    """
+    wanted = Customer(
+        user_id=validate_user_id(user_id),
+        email=validate_email(email),
+        plan_id=plain_text(plan_id, "plan"),
+        stripe_customer_id=None if stripe_customer_id is None else plain_text(stripe_customer_id, "stripe_customer_id"),
+        status="active",
+        period_anchor=None if period_anchor is None else utc(period_anchor, "period_anchor").replace(microsecond=0),
+        created_at=now,
+    )
+    with database.transaction() as connection:
+        _check_anchor(load_plan(connection, wanted.plan_id), wanted.period_anchor)
+        if insert_customer(connection, _anchored(wanted, now)):
+            return Added(wanted, existed=False)
+        found = load_customer(connection, user_id)
+    differences = ", ".join(_differences(found, wanted))
+    if differences:
+        raise CustomerExists(user_id, differences)
+    return Added(found, existed=True)
+
+
+def move_customer(database: Database, user_id: str, plan_id: str, now: datetime) -> PlanMove:
+    """Put a customer on a plan: its limits count at once, its prices from the customer's next period on.
+
+    The plan must have the currency and the interval that the customer was metered in so far, else `InvalidInput`.
+    """
+    with database.transaction() as connection:
+        customer = load_customer(connection, validate_user_id(user_id), lock=True)
+        plan = load_plan(connection, plain_text(plan_id, "plan"))
+        _check_continues(connection, customer, plan)
+        set_plan(connection, user_id, plan.id, anchor=now.replace(microsecond=0))
+    return PlanMove(customer.plan_id, plan.id)
+
+
+def all_customers(database: Database) -> list[Customer]:
+    """Every customer by name."""
+    with database.transaction() as connection:
+        return list_customers(connection)
+
+
+def issue_key(
+    database: Database, user_id: str, now: datetime, random: Callable[[int], bytes] = secrets.token_bytes
+) -> str:
+    """A new API key for a customer. Only its hash is kept, so this is the one time that it can be shown."""
+    with database.transaction() as connection:
+        if find_customer(connection, validate_user_id(user_id)) is None:
+            raise NotFound("customer", user_id)
+        key = generate_key(random)
+        insert_key(connection, user_id, hash_key(key), key_prefix(key), now)
+    return key
+
+
+def list_keys(database: Database, user_id: str) -> list[StoredKey]:
+    """A customer's keys, revoked ones too, oldest first."""
+    with database.transaction() as connection:
+        load_customer(connection, validate_user_id(user_id))
+        return keys_of(connection, user_id)
+
+
+def revoke(database: Database, key: str, now: datetime) -> StoredKey:
+    """Refuse a key from the next request on; the key as it was before. Its prefix is enough where only one begins so."""
+    whole = looks_like_key(key)
+    prefix = key_prefix(key) if whole else plain_text(key, "key")
+    with database.transaction() as connection:
+        found = [
+            stored for stored in keys_with_prefix(connection, prefix) if not whole or stored.key_hash == hash_key(key)
+        ]
+        if not found:
+            raise NotFound("key", prefix)
+        if len(found) > 1:
+            raise InvalidInput("key", f"the whole key, because {len(found)} keys begin with {prefix}")
+        revoke_key(connection, found[0].key_hash, now)
+    return found[0]
+
+
+def _check_anchor(plan: Plan, anchor: datetime | None) -> None:
+    if anchor is not None and plan.interval != "anniversary":
+        raise InvalidInput("period_anchor", f"none, because plan {plan.id} goes by the calendar {plan.interval} in UTC")
+
+
+def _anchored(customer: Customer, now: datetime) -> Customer:
+    """With an anchor in any case, since a plan that needs one may come later."""
+    return replace(customer, period_anchor=customer.period_anchor or now.replace(microsecond=0))
+
+
+def _differences(found: Customer, wanted: Customer) -> Iterator[str]:
+    """What the customer is instead. An anchor or Stripe customer that was not asked for is no difference."""
+    if found.email != wanted.email:
+        yield f"email {found.email}" if found.email else "no email"
+    if found.plan_id != wanted.plan_id:
+        yield f"plan {found.plan_id}"
+    if wanted.stripe_customer_id not in (None, found.stripe_customer_id):
+        yield f"Stripe customer {found.stripe_customer_id}" if found.stripe_customer_id else "no Stripe customer"
+    if wanted.period_anchor not in (None, found.period_anchor):
+        yield f"period anchor {found.period_anchor:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _check_continues(connection: Connection, customer: Customer, plan: Plan) -> None:
+    """Periods follow one another without overlap, and in one currency."""
+    billed = billed_in(connection, customer.user_id)
+    if billed is None:
+        return
+    for field, was, becomes in zip(("currency", "interval"), billed, (plan.currency, plan.interval), strict=True):
+        if was != becomes:
+            raise InvalidInput("plan", f"one whose {field} is {was}, as metered so far, not {becomes} like {plan.id}")

@@ -1,0 +1,132 @@
+"""Showing: where a customer stands, and what the last periods were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy import Connection
+
+from tollkeeper.domain.customer import validate_user_id
+from tollkeeper.domain.period import Period, period_of
+from tollkeeper.domain.plan import Plan, version_for
+from tollkeeper.domain.usage import Totals
+from tollkeeper.storage.customers import Customer, load_customer
+from tollkeeper.storage.database import Database
+from tollkeeper.storage.plans import load_plan, versions_of
+from tollkeeper.storage.totals import Sums
+from tollkeeper.storage.usage_periods import UsagePeriod, period_at, recent_periods
+
+RECENT = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """How much of one model was counted on one meter."""
+
+    model_id: str
+    token_type: str
+    quantity: Decimal | int
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodUsage:
+    """One period. `spent` is the usage charges as an invoice drafted now would say, `cost_units` the same unrounded."""
+
+    period_start: datetime
+    period_end: datetime
+    status: str
+    plan_id: str
+    plan_version: int
+    currency: str
+    events: int
+    tokens: int
+    spent: int
+    cost_units: Decimal
+    quantities: tuple[Quantity, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UsageOverview:
+    """A customer's standing: the period of now, the limits that hold now, and the periods before."""
+
+    user_id: str
+    status: str
+    plan_id: str
+    spend_cap: int | None
+    percent_of_cap: int | None
+    quota_tokens: int | None
+    percent_of_quota: int | None
+    current: PeriodUsage
+    recent: tuple[PeriodUsage, ...]
+
+
+def usage_of(database: Database, user_id: str, now: datetime) -> UsageOverview:
+    """The customer's standing at `now`, with up to `RECENT` other periods, newest first; or `NotFound`."""
+    with database.transaction() as connection:
+        customer = load_customer(connection, validate_user_id(user_id))
+        plan = load_plan(connection, customer.plan_id)
+        row = period_at(connection, user_id, now) or _unused(connection, customer, plan, now)
+        others = recent_periods(connection, user_id, RECENT + 1)
+    current = _shown(row)
+    return UsageOverview(
+        user_id=user_id,
+        status=customer.status,
+        plan_id=plan.id,
+        spend_cap=plan.spend_cap,
+        percent_of_cap=_percent(current.spent, plan.spend_cap),
+        quota_tokens=plan.quota,
+        percent_of_quota=_percent(current.tokens, plan.quota),
+        current=current,
+        recent=tuple(_shown(other) for other in others if other.period_start != row.period_start)[:RECENT],
+    )
+
+
+def _unused(connection: Connection, customer: Customer, plan: Plan, now: datetime) -> UsagePeriod:
+    """The period that the customer's next event begins."""
+    period = period_of(plan.interval, now, customer.period_anchor)
+    return UsagePeriod(
+        user_id=customer.user_id,
+        period_start=period.start,
+        period_end=period.end,
+        plan_id=plan.id,
+        plan_version=_version(connection, plan, period),
+        currency=plan.currency,
+        events=0,
+        tokens=0,
+        totals=Sums(),
+        cost_units=Decimal(0),
+        spent=0,
+        status="open",
+    )
+
+
+def _version(connection: Connection, plan: Plan, period: Period) -> int:
+    return version_for(period, versions_of(connection, plan.id)).version
+
+
+def _shown(row: UsagePeriod) -> PeriodUsage:
+    return PeriodUsage(
+        period_start=row.period_start,
+        period_end=row.period_end,
+        status=row.status,
+        plan_id=row.plan_id,
+        plan_version=row.plan_version,
+        currency=row.currency,
+        events=row.events,
+        tokens=row.tokens,
+        spent=row.spent,
+        cost_units=row.cost_units,
+        quantities=tuple(_quantities(row.totals)),
+    )
+
+
+def _quantities(totals: Totals) -> Iterator[Quantity]:
+    return (Quantity(model_id, meter, quantity) for (model_id, meter), quantity in sorted(totals.items()))
+
+
+def _percent(part: int, whole: int | None) -> int | None:
+    """Whole percent, rounded down; None where there is nothing to measure against."""
+    return None if whole is None else part * 100 // whole if whole else 100

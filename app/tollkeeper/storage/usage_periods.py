@@ -1,0 +1,182 @@
+"""Running totals of customers by period, as people look at them and as a new price finds them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from tollkeeper.domain.usage import Usage
+from tollkeeper.storage.database import all_rows, change, first_row
+from tollkeeper.storage.totals import Sums, totals_from_json
+
+_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class UsagePeriod:
+    """A row of `usage_periods`. `spent` is the rounded bill, `cost_units` the unrounded one, in minor units."""
+
+    user_id: str
+    period_start: datetime
+    period_end: datetime
+    plan_id: str
+    plan_version: int
+    currency: str
+    events: int
+    tokens: int
+    totals: Sums
+    cost_units: Decimal
+    spent: int
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredUsage:
+    """What an event used, with the key of its row."""
+
+    id: UUID
+    timestamp: datetime
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class EventCost:
+    """What an event costs, in minor units, and whether some of it has no price."""
+
+    id: UUID
+    timestamp: datetime
+    cost_units: Decimal
+    unpriced: bool
+
+
+def recent_periods(connection: Connection, user_id: str, limit: int) -> list[UsagePeriod]:
+    """The customer's newest periods in which something was metered, newest first."""
+    rows = all_rows(
+        connection,
+        """
+        SELECT user_id, period_start, period_end, plan_id, plan_version, currency, events, tokens, totals, cost_units,
+               spent, status
+        FROM usage_periods WHERE user_id = :user AND events > 0 ORDER BY period_start DESC LIMIT :limit
+        """,
+        user=user_id,
+        limit=limit,
+    )
+    return [_period(row) for row in rows]
+
+
+def period_at(connection: Connection, user_id: str, at: datetime) -> UsagePeriod | None:
+    """The customer's period that an instant lies in; None where nothing was metered in it yet."""
+    row = first_row(
+        connection,
+        """
+        SELECT user_id, period_start, period_end, plan_id, plan_version, currency, events, tokens, totals, cost_units,
+               spent, status
+        FROM usage_periods WHERE user_id = :user AND period_start <= :at AND period_end > :at
+        ORDER BY period_start DESC LIMIT 1
+        """,
+        user=user_id,
+        at=at,
+    )
+    return None if row is None else _period(row)
+
+
+def next_open_period(
+    connection: Connection, plan_id: str, version: int, applied_at: datetime, after: tuple[str, datetime] | None
+) -> UsagePeriod | None:
+    """Lock the next period, by customer and start, that is open past `applied_at` at an older version; None at the end."""
+    row = first_row(
+        connection,
+        """
+        SELECT user_id, period_start, period_end, plan_id, plan_version, currency, events, tokens, totals, cost_units,
+               spent, status
+        FROM usage_periods
+        WHERE plan_id = :plan AND plan_version < :version AND period_end > :applied_at
+          AND status = 'open' AND billed_totals IS NULL
+          AND (CAST(:user AS text) IS NULL OR (user_id, period_start) > (:user, CAST(:start AS timestamptz)))
+        ORDER BY user_id, period_start LIMIT 1 FOR UPDATE
+        """,
+        plan=plan_id,
+        version=version,
+        applied_at=applied_at,
+        user=None if after is None else after[0],
+        start=None if after is None else after[1],
+    )
+    return None if row is None else _period(row)
+
+
+def save_rerated(
+    connection: Connection, period: UsagePeriod, plan_version: int, cost_units: Decimal, spent: int
+) -> None:
+    """Store a locked period's money at another version of its plan."""
+    change(
+        connection,
+        """
+        UPDATE usage_periods
+        SET plan_version = :plan_version, cost_units = :cost_units, spent = :spent, version = version + 1
+        WHERE user_id = :user AND period_start = :start
+        """,
+        plan_version=plan_version,
+        cost_units=cost_units,
+        spent=spent,
+        user=period.user_id,
+        start=period.period_start,
+    )
+
+
+def charged_events(connection: Connection, period: UsagePeriod) -> Iterator[list[StoredUsage]]:
+    """The period's billable events in the order in which they were stored, a page at a time."""
+    result = connection.execution_options(yield_per=_PAGE).execute(
+        text(
+            """
+            SELECT id, "timestamp", model_id, tokens_in, tokens_out, cached_tokens_in, cache_write_tokens_in,
+                   reasoning_tokens_out, compute_minutes, units
+            FROM usage_events
+            WHERE user_id = :user AND "timestamp" >= :start AND "timestamp" < :end AND billable
+            ORDER BY recorded_at, "timestamp", id
+            """
+        ),
+        {"user": period.user_id, "start": period.period_start, "end": period.period_end},
+    )
+    for page in result.mappings().partitions():
+        yield [_stored_usage(dict(row)) for row in page]
+
+
+def save_costs(connection: Connection, costs: Sequence[EventCost]) -> None:
+    """Store what events cost now; nothing else of an event ever changes."""
+    change(
+        connection,
+        """
+        UPDATE usage_events AS e SET cost_units = r.cost_units, unpriced = r.unpriced
+        FROM json_to_recordset(CAST(:costs AS json)) AS r(
+            id uuid, "timestamp" timestamptz, cost_units numeric, unpriced boolean)
+        WHERE e.id = r.id AND e."timestamp" = r."timestamp"
+        """,
+        costs=json.dumps(
+            [
+                {
+                    "id": str(cost.id),
+                    "timestamp": cost.timestamp.isoformat(),
+                    "cost_units": f"{cost.cost_units:f}",
+                    "unpriced": cost.unpriced,
+                }
+                for cost in costs
+            ]
+        ),
+    )
+
+
+def _period(row: dict[str, Any]) -> UsagePeriod:
+    return UsagePeriod(**{**row, "tokens": int(row["tokens"]), "totals": totals_from_json(row["totals"])})
+
+
+def _stored_usage(row: dict[str, Any]) -> StoredUsage:
+    event_id, timestamp = row.pop("id"), row.pop("timestamp")
+    units = {name: Decimal(quantity) for name, quantity in row.pop("units").items()}
+    return StoredUsage(event_id, timestamp, Usage(**row, units=units))
