@@ -75,7 +75,7 @@ def _administration(services: Addresses) -> Iterator[psycopg.Connection]:
 
 @pytest.fixture(scope="session")
 def _migrated_template(services: Addresses, _administration: psycopg.Connection) -> Iterator[str]:
-    from tollkeeper.storage.migrating import upgrade
+    from tollkeeper.storage.migrating import upgrade  # here, so that unit tests alone do not wait for it
 
     with _database(_administration, template="template1") as name:
         upgrade(_at(services.database_url, name))

@@ -67,7 +67,8 @@ def serving_account(data: Path | None = None) -> Account | None:
 def open_to_all(path: Path) -> bool:
     """Whether every account can pass all folders above `path`, and read and run `path` itself."""
     real = path.resolve()
-    passable = all(folder.stat().st_mode & stat.S_IXOTH for folder in real.parents)
+    # A link has folders above it on both its ends.
+    passable = all(folder.stat().st_mode & stat.S_IXOTH for folder in (*path.absolute().parents, *real.parents))
     return passable and real.stat().st_mode & 0o005 == 0o005
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -74,7 +75,8 @@ class Keeping:
             with contextlib.suppress(OSError):
                 assert pipe is not None
                 pipe.close()
-        self._keeper.wait(_LEAVING)
+        if self._keeper.wait(_LEAVING) < 0:  # killed, so the folder is left to us
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _order(self, order: str, *arguments: object) -> Any:
         with self._lock:

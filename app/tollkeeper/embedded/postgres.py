@@ -11,11 +11,10 @@ import sys
 from pathlib import Path
 
 from tollkeeper.embedded.errors import ServerFailed
-from tollkeeper.embedded.programs import postgres_tree, within_reach
+from tollkeeper.embedded.programs import postgres_program, within_reach
 from tollkeeper.embedded.server import EmbeddedServer
 
 _USER = "tollkeeper"
-_PARTS = ("bin/postgres", "bin/initdb", "lib", "share")
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -46,7 +45,7 @@ class EmbeddedPostgres(EmbeddedServer):
     def __init__(self, *, keep: Path | None = None, fsync: bool = True) -> None:
         super().__init__(keep=keep, in_memory=not fsync)
         self._fsync = fsync
-        self._programs = Path()
+        self._program = Path()
         self._password = ""
 
     @property
@@ -59,7 +58,7 @@ class EmbeddedPostgres(EmbeddedServer):
         self._free_shared_memory()
 
     def _prepare(self) -> None:
-        self._programs = within_reach(postgres_tree(), _PARTS, self._account, self._kept.folder / "programs") / "bin"
+        self._program = within_reach(postgres_program(), self._account, self._kept.folder / "programs")
         known = self._root / "password"
         if self._data.exists():
             self._password = known.read_text(encoding="ascii")
@@ -76,12 +75,12 @@ class EmbeddedPostgres(EmbeddedServer):
         self._make_folder(unfinished)
         secret = self._write_secret(self._kept.folder / "secret", self._password)
         command = [
-            *(str(self._programs / "initdb"), "--pgdata", str(unfinished), "--no-instructions"),
+            *(str(self._program.with_name("initdb")), "--pgdata", str(unfinished), "--no-instructions"),
             *("--username", _USER, "--pwfile", str(secret), "--auth", "scram-sha-256"),
             *("--encoding", "UTF8", "--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"),
             # Stretching helps short passwords; this one is 192 random bits, and every connection would pay for it.
             *("--set", "scram_iterations=1"),
-            *(() if self._keep else ("--no-sync",)),
+            *(() if self._keep and self._fsync else ("--no-sync",)),
         ]
         if self._kept.run(command) != 0:
             raise ServerFailed(self.name, self._complaint())
@@ -90,7 +89,7 @@ class EmbeddedPostgres(EmbeddedServer):
     def _command(self) -> list[str]:
         settings = _SETTINGS | ({} if self._fsync else _IN_MEMORY) | {"port": str(self._port)}
         flags = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
-        return [str(self._programs / "postgres"), "-D", str(self._data), *flags]
+        return [str(self._program), "-D", str(self._data), *flags]
 
     def _answers(self) -> bool:
         # The server writes its process id first and "ready" into the eighth line; a killed one's file has another id.

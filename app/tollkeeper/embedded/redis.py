@@ -33,10 +33,7 @@ class EmbeddedRedis(EmbeddedServer):
         return f"redis://:{self._password}@127.0.0.1:{self._port}/0"
 
     def _prepare(self) -> None:
-        found = redis_program()
-        self._program = (
-            within_reach(found.parent, [found.name], self._account, self._kept.folder / "programs") / found.name
-        )
+        self._program = within_reach(redis_program(), self._account, self._kept.folder / "programs")
         self._make_folder(self._data)
         # In a file, because every account of the machine can read a command line.
         self._settings = self._write_secret(self._kept.folder / "settings", f"requirepass {self._password}\n")
