@@ -106,8 +106,13 @@ class _State:
     def most(self, parts: list[_Part]) -> Number:
         used = [part for part in parts if part.count > 0]
         concerned = {index for part in used for index in part.prices}
-        surcharges = (kinds.surcharge(self.tariff.prices[index], self._position(index)) for index in concerned)
-        return sum(part.rate * part.count for part in used) + sum(surcharges)
+        return sum(part.rate * part.count for part in used) + sum(map(self._surcharge, concerned))
+
+    def _surcharge(self, index: int) -> Number:
+        price = self.tariff.prices[index]
+        # A running cost is the difference of two rounded positions, so it can be one fine unit more than the exact one.
+        rounding = 0 if price.costs_whole_fine_units else 1
+        return kinds.surcharge(price, self._position(index)) + rounding
 
     def _displaced(self, prices: frozenset[int]) -> frozenset[int]:
         """Later prices whose usage has to be paid for when an earlier one takes the allowance away from it."""

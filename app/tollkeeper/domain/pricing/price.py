@@ -15,7 +15,9 @@ from tollkeeper.domain.usage import REQUESTS, TOKEN_TYPES
 
 ANY_TOKEN = "*"  # noqa: S105 - a pattern, no secret
 
-COST_PLACES = 18
+COST_PLACES = 12
+"""Decimals of a running cost in minor units: as many as Stripe takes for a unit amount, and few enough that sums up to
+10^16 minor units fit the 28 digits of Python's decimal context."""
 FINE: int = 10**COST_PLACES
 """How many fine units a minor unit has. Rates and charges are counted in fine units, because they are then whole
 numbers, exact and quick, for every price with a finite decimal form that fits; a price per 3 or 60 may be a fraction."""
@@ -84,6 +86,11 @@ class Price:
     def counts_whole_units(self) -> bool:
         """Whether its quantities are whole numbers; minutes and the app's own units need not be."""
         return self.counts_tokens or self.meter == REQUESTS
+
+    @cached_property
+    def costs_whole_fine_units(self) -> bool:
+        """Whether no cost of this price is ever rounded to a fine unit."""
+        return self.counts_whole_units and all(isinstance(rate, int) for rate in (*self.rates, *self.fees))
 
     @property
     def event_name(self) -> str:

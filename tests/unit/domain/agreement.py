@@ -1,0 +1,120 @@
+"""Sends one history through the package and through the oracle, and says where the two differ."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
+from decimal import Decimal
+from fractions import Fraction
+from random import Random
+from typing import Any
+
+from tollkeeper.domain.money import AmountTooLarge
+from tollkeeper.domain.period import Period, period_of
+from tollkeeper.domain.plan_file import parse_plans
+from tollkeeper.domain.pricing import Tariff, rate, running_cost, upper_bound, usage_amount
+from tollkeeper.domain.usage import Key, Quantities, Totals, Usage, quantities
+from unit.domain import oracle
+from unit.domain.history import History
+
+BIGGEST = 2**63 - 1
+FINEST = Fraction(1, 2 * 10**12)
+
+
+def disagreements(history: History, random: Random) -> Iterator[str]:
+    """One sentence for each difference; `random` shuffles the order of arrival."""
+    (plan,) = parse_plans(history.toml())
+    tariff = Tariff.from_json(json.loads(json.dumps(plan.tariff.to_json())))
+    if tariff != plan.tariff:
+        yield "the tariff is another one after a trip through JSON"
+    expected = oracle.bills(history.plan, history.events, history.anchor)
+    arrivals = list(history.events)
+    random.shuffle(arrivals)
+    found = _by_period(plan.interval, arrivals, history.anchor)
+    if {period.start for period in found} != set(expected):
+        yield f"periods {sorted(p.start for p in found)} instead of {sorted(expected)}"
+        return
+    for period, usages in found.items():
+        for sentence in _compare(tariff, usages, expected[period.start]):
+            yield f"{period.start:%Y-%m-%d}: {sentence}"
+
+
+def _by_period(
+    interval: str, arrivals: list[tuple[datetime, dict[str, Any]]], anchor: datetime
+) -> dict[Period, list[Usage]]:
+    found: dict[Period, list[Usage]] = {}
+    for at, usage in arrivals:
+        found.setdefault(period_of(interval, at, anchor), []).append(Usage(**usage))
+    return found
+
+
+def _compare(tariff: Tariff, usages: list[Usage], expected: oracle.Verdict) -> Iterator[str]:
+    totals: dict[Key, Decimal | int] = {}
+    spent = Fraction(0)
+    for usage in usages:
+        added = quantities(usage)
+        cost = running_cost(tariff, totals, added)
+        yield from _above_its_bound(tariff, totals, usage, cost)
+        spent += Fraction(cost)
+        _add(totals, added)
+    yield from _above_their_bounds(tariff, usages, spent)
+    if expected.usage_amount > BIGGEST:
+        yield from _accepted_too_much(tariff, totals)
+        return
+    bill = rate(tariff, totals)
+    lines = [(x.price, x.tier, Fraction(x.quantity or 0), x.exact, x.amount) for x in bill.lines if x.kind == "usage"]
+    if lines != [tuple(line) for line in expected.lines]:
+        yield f"lines {lines} instead of {expected.lines}"
+    if bill.exact != expected.exact or abs(spent - expected.exact) > FINEST * len(tariff.prices):
+        yield f"{bill.exact} unrounded, {spent} as a running cost, instead of {expected.exact}"
+    if (bill.usage_amount, usage_amount(tariff, totals), bill.total) != (expected.usage_amount,) * 2 + (
+        expected.total,
+    ):
+        yield f"{bill.usage_amount} and {bill.total} in total instead of {expected.usage_amount} and {expected.total}"
+    if set(bill.unpriced) != expected.unpriced:
+        yield f"{bill.unpriced} unpriced instead of {expected.unpriced}"
+
+
+def _above_its_bound(tariff: Tariff, totals: Quantities, usage: Usage, cost: Decimal) -> Iterator[str]:
+    for model in (usage.model_id, None):
+        for known in (totals, None):
+            bound = _bound(tariff, model, usage, known)
+            if cost > bound:
+                yield f"{usage} costs {cost} after {totals}, more than its bound {bound} ({model}, {known is not None})"
+
+
+def _above_their_bounds(tariff: Tariff, usages: list[Usage], spent: Fraction) -> Iterator[str]:
+    """All the requests of a period in flight at once, from its beginning."""
+    held, in_flight, anywhere = Fraction(0), 0, Fraction(0)
+    for usage in usages:
+        held += Fraction(_bound(tariff, usage.model_id, usage, {}, in_flight))
+        anywhere += Fraction(_bound(tariff, usage.model_id, usage, None))
+        in_flight += usage.tokens_in + usage.tokens_out
+    if spent > min(held, anywhere):
+        yield f"{spent} spent by requests that hold {held}, or {anywhere} without totals"
+
+
+def _bound(tariff: Tariff, model: str | None, usage: Usage, totals: Totals | None, in_flight: int = 0) -> Decimal:
+    return upper_bound(
+        tariff,
+        model,
+        usage.tokens_in,
+        usage.tokens_out,
+        compute_minutes=usage.compute_minutes,
+        units=usage.units,
+        totals=totals,
+        held_tokens=in_flight,
+    )
+
+
+def _accepted_too_much(tariff: Tariff, totals: Quantities) -> Iterator[str]:
+    for ask in (rate, usage_amount):
+        with suppress(AmountTooLarge):
+            yield f"{ask(tariff, totals)}, though it does not fit 64 bits"
+
+
+def _add(totals: Quantities, added: Quantities) -> None:
+    for key, quantity in added.items():
+        totals[key] = totals.get(key, 0) + quantity
