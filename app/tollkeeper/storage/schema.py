@@ -23,7 +23,8 @@ def stored_revision(connection: Connection) -> str | None:
 def missing_partitions(connection: Connection, months: Sequence[datetime]) -> list[datetime]:
     """Those of the months that `usage_events` has no partition for."""
     names = [f"usage_events_{month:%Y_%m}" for month in months]
-    rows = all_rows(connection, "SELECT name FROM unnest(:names) AS name WHERE to_regclass(name) IS NULL", names=names)
+    statement = "SELECT name FROM unnest(CAST(:names AS text[])) AS name WHERE to_regclass(name) IS NULL"
+    rows = all_rows(connection, statement, names=names)
     missing = {row["name"] for row in rows}
     return [month for month, name in zip(months, names, strict=True) if name in missing]
 

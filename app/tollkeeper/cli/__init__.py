@@ -1,0 +1,33 @@
+"""The command line: a thin edge that reads arguments, calls one service and prints what came of it."""
+
+from __future__ import annotations
+
+import click
+
+from tollkeeper.cli.edge import Edge
+
+__all__ = ["main"]
+
+
+@click.group(
+    cls=Edge,
+    commands_in={
+        "doctor": ("tollkeeper.cli.doctor", "Check versions, settings, connections, schema and money."),
+        "demo": ("tollkeeper.cli.demo", "Run the whole path on embedded services."),
+        "dev": ("tollkeeper.cli.dev", "Run embedded services, web, worker and beat until Ctrl-C."),
+        "db": ("tollkeeper.cli.db", "Bring the database's schema up to date."),
+        "plans": ("tollkeeper.cli.plans", "Apply and list plans."),
+        "customers": ("tollkeeper.cli.customers", "Add customers and choose their plans."),
+        "keys": ("tollkeeper.cli.keys", "Issue, list and revoke API keys."),
+        "usage": ("tollkeeper.cli.usage", "Show and import usage."),
+        "invoices": ("tollkeeper.cli.invoices", "Draft, list and show invoices."),
+        "stripe": ("tollkeeper.cli.stripe", "Report to Stripe what is owed."),
+        "reconcile": ("tollkeeper.cli.reconcile", "Compare events, totals, invoices and Stripe."),
+    },
+)
+@click.version_option(package_name="tollkeeper", message="%(prog)s %(version)s")
+def main() -> None:
+    """Metering, spend caps, invoices and Stripe reporting for AI APIs.
+
+    Settings come from the environment: DATABASE_URL, REDIS_URL, STRIPE_API_KEY and the TOLLKEEPER_ variables.
+    """

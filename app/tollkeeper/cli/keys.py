@@ -1,0 +1,55 @@
+"""`tollkeeper keys`: by which requests are known to be a customer's."""
+
+from __future__ import annotations
+
+import click
+
+from tollkeeper.cli.edge import runtime
+from tollkeeper.cli.printing import instant, print_json, print_table
+
+
+@click.group("keys")
+def command() -> None:
+    """Issue, list and revoke API keys."""
+
+
+@command.command()
+@click.argument("user_id")
+def issue(user_id: str) -> None:
+    """Make an API key. It is the last line printed, and it is shown this once: only its hash is kept."""
+    from tollkeeper.services.onboarding import issue_key
+
+    here = runtime()
+    key = issue_key(here.database, user_id, here.clock.now())
+    click.echo(f"API key of {user_id}; keep it now, it is not shown again:", err=True)
+    click.echo(key)
+
+
+@command.command("list")
+@click.argument("user_id")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def list_keys(user_id: str, as_json: bool) -> None:
+    """List a customer's keys by their first characters."""
+    from tollkeeper.services import onboarding
+
+    keys = onboarding.list_keys(runtime().database, user_id)
+    if as_json:
+        columns = ("prefix", "user_id", "created_at", "revoked_at")
+        print_json([{column: getattr(key, column) for column in columns} for key in keys])
+        return
+    rows = [(f"{k.prefix}…", instant(k.created_at), instant(k.revoked_at) if k.revoked_at else "-") for k in keys]
+    print_table(("key", "created", "revoked"), rows)
+
+
+@command.command()
+@click.argument("key")
+def revoke(key: str) -> None:
+    """Refuse a key from the next request on. KEY is the whole key or the first characters that `keys list` shows."""
+    from tollkeeper.services import onboarding
+
+    here = runtime()
+    revoked = onboarding.revoke(here.database, key.rstrip("…"), here.clock.now())
+    if revoked.revoked_at is None:
+        click.echo(f"{revoked.prefix}… of {revoked.user_id}: revoked")
+    else:
+        click.echo(f"{revoked.prefix}… of {revoked.user_id}: was revoked already at {instant(revoked.revoked_at)}")

@@ -1,0 +1,100 @@
+"""What commands print: sentences and tables for people, one JSON document for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import click
+
+
+def print_json(document: object) -> None:
+    """The document and nothing else; whole numbers as numbers, fractions as strings, so that every reader gets them exactly."""
+    click.echo(json.dumps(plain(document), indent=2))
+
+
+def plain(value: Any) -> Any:
+    """The value in what JSON has."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence | set | frozenset) and not isinstance(value, str):
+        return [plain(item) for item in value]
+    if isinstance(value, datetime):
+        return instant(value)
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else f"{value:f}"
+    return str(value) if isinstance(value, UUID) else value
+
+
+def instant(at: datetime) -> str:
+    """`2026-11-01T00:00:00Z`."""
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def number(value: Decimal | int) -> str:
+    """`1,234.5`"""
+    return f"{int(value):,}" if value == int(value) else f"{value:,f}"
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) -> None:
+    """Columns below one another; those in `right` hold figures."""
+    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
+    for row in (header, *rows):
+        cells = (c.rjust(w) if n in right else c.ljust(w) for n, (c, w) in enumerate(zip(row, widths, strict=True)))
+        click.echo("  ".join(cells).rstrip())
+
+
+class Progress:
+    """One line on standard error that is written over; nothing where that is no terminal."""
+
+    def __init__(self) -> None:
+        self._stream = sys.stderr
+        self._shown = self._stream.isatty()
+        self._width = 0
+
+    def show(self, line: str) -> None:
+        """Write over what stands there."""
+        if self._shown:
+            self._stream.write("\r" + line.ljust(self._width))
+            self._stream.flush()
+            self._width = len(line)
+
+    def clear(self) -> None:
+        """Leave the line empty for whatever is printed next."""
+        if self._width:
+            self.show("")
+            self._stream.write("\r")
+            self._stream.flush()
+            self._width = 0
+
+
+@contextmanager
+def working(on: str) -> Iterator[None]:
+    """Show what is going on, and for how many seconds already, while the block runs."""
+    progress = Progress()
+    done = threading.Event()
+
+    def tick() -> None:
+        seconds = 1
+        while not done.wait(1):
+            progress.show(f"{on} … {seconds} s")
+            seconds += 1
+
+    ticking = threading.Thread(target=tick, daemon=True)
+    ticking.start()
+    try:
+        yield
+    finally:
+        done.set()
+        ticking.join()
+        progress.clear()

@@ -1,0 +1,119 @@
+"""`tollkeeper usage`: what was used."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+import click
+
+from tollkeeper.cli.edge import runtime
+from tollkeeper.cli.printing import Progress, instant, number, print_json, print_table
+from tollkeeper.domain.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from tollkeeper.services.importing import Form, ImportSummary, Rejected
+    from tollkeeper.services.showing import PeriodUsage, UsageOverview
+
+_FORMS: dict[str, Form] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
+
+
+@click.group("usage")
+def command() -> None:
+    """Show and import usage."""
+
+
+@command.command()
+@click.argument("user_id")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def show(user_id: str, as_json: bool) -> None:
+    """Show what a customer used: the period of now, and the last ones."""
+    from tollkeeper.services.showing import usage_of
+
+    here = runtime()
+    overview = usage_of(here.database, user_id, here.clock.now())
+    if as_json:
+        print_json(overview)
+        return
+    _print_current(overview)
+    _print_recent(overview)
+
+
+@command.command("import")
+@click.argument("path", type=click.Path(exists=True, dir_okay=False, allow_dash=True), metavar="FILE.jsonl|FILE.csv|-")
+def import_file(path: str) -> None:
+    """Store usage that happened elsewhere.
+
+    Needed in each row: id, user_id, timestamp (with an offset), model_id, tokens_in, tokens_out; the other columns of
+    usage_events may be there. The same id twice is one event. Bad rows are told on standard error and skipped; the exit
+    status is 1 if there were any.
+    """
+    from tollkeeper.services.importing import Watch, import_usage
+
+    form = _form(path)
+    here, progress = runtime(), Progress()
+
+    def rejected(row: Rejected) -> None:
+        progress.clear()
+        click.echo(f"line {row.line}: {row.reason}", err=True)
+
+    watch = Watch(
+        rejected=rejected,
+        progress=lambda summary: progress.show(f"{summary.rows:,} rows …"),
+        waiting=lambda: click.echo("Waiting for another import to end.", err=True),
+    )
+    try:
+        with click.open_file(path, "rb") as file:
+            summary = import_usage(here.database, file, form, here.clock, watch)
+    finally:
+        progress.clear()
+    _print_summary(summary)
+
+
+def _form(path: str) -> Form | None:
+    """By the name's ending; None for standard input, which shows it in its first line."""
+    if path == "-":
+        return None
+    form = _FORMS.get(PurePath(path).suffix.lower())
+    if form is None:
+        raise InvalidInput("FILE", "a name that ends in .jsonl or .csv, or - for standard input")
+    return form
+
+
+def _print_summary(summary: ImportSummary) -> None:
+    click.echo(f"accepted {summary.accepted} duplicate {summary.duplicate} rejected {summary.rejected}")
+    if summary.rejected:
+        click.get_current_context().exit(1)
+
+
+def _print_current(overview: UsageOverview) -> None:
+    from tollkeeper.domain.currency import display
+
+    current = overview.current
+    click.echo(f"{overview.user_id}, on plan {overview.plan_id}, {overview.status}")
+    click.echo(f"period  {instant(current.period_start)} to {instant(current.period_end)}, {current.status}")
+    click.echo(f"events  {number(current.events)}")
+    of_quota = f" of {number(overview.quota_tokens)}, {overview.percent_of_quota} %" if overview.quota_tokens else ""
+    click.echo(f"tokens  {number(current.tokens)}{of_quota}")
+    cap = overview.spend_cap
+    of_cap = "" if cap is None else f" of {display(cap, current.currency)}, {overview.percent_of_cap} %"
+    click.echo(f"spent   {display(current.spent, current.currency)}{of_cap}")
+    if current.quantities:
+        click.echo()
+        rows = [(q.model_id, q.token_type, number(q.quantity)) for q in current.quantities]
+        print_table(("model", "token type", "quantity"), rows, right=frozenset({2}))
+
+
+def _print_recent(overview: UsageOverview) -> None:
+    if overview.recent:
+        click.echo()
+        rows = [_recent(period) for period in overview.recent]
+        print_table(("period", "status", "events", "tokens", "spent"), rows, right=frozenset({2, 3, 4}))
+
+
+def _recent(period: PeriodUsage) -> tuple[str, ...]:
+    from tollkeeper.domain.currency import display
+
+    span = f"{instant(period.period_start)} to {instant(period.period_end)}"
+    spent = display(period.spent, period.currency)
+    return span, period.status, number(period.events), number(period.tokens), spent
