@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from tollkeeper.domain.errors import InvalidInput
 from tollkeeper.domain.money import round_half_away
-from tollkeeper.domain.usage import REQUESTS, TOKEN_TYPES
+from tollkeeper.domain.usage import QUANTITY_PLACES, REQUESTS, TOKEN_TYPES
 
 ANY_TOKEN = "*"  # noqa: S105 - a pattern, no secret
 
@@ -89,8 +89,9 @@ class Price:
 
     @cached_property
     def costs_whole_fine_units(self) -> bool:
-        """Whether no cost of this price is ever rounded to a fine unit."""
-        return self.counts_whole_units and all(isinstance(rate, int) for rate in (*self.rates, *self.fees))
+        """Whether no cost of this price is ever rounded to a fine unit, whatever the quantity."""
+        finest_quantity = 1 if self.counts_whole_units else 10**QUANTITY_PLACES
+        return all(rate % finest_quantity == 0 for rate in self.rates) and all(fee % 1 == 0 for fee in self.fees)
 
     @property
     def event_name(self) -> str:
