@@ -192,13 +192,12 @@ def _trouble(error: stripe.StripeError) -> Trouble:
         return Failed(status, _header(error, "Idempotent-Replayed") == "true", error.request_id)
     if status == 409:
         return OutcomeUnknown("a call with the same idempotency key is still running")
-    if 400 <= status < 500:
-        return _refusal(status, error)
+    if status >= 400 and error.error is not None:
+        return _refusal(status, error, error.error)
     return OutcomeUnknown(f"HTTP {status} with a body that is not Stripe's")
 
 
-def _refusal(status: int, error: stripe.StripeError) -> Refused:
-    detail = error.error
+def _refusal(status: int, error: stripe.StripeError, detail: stripe.ErrorObject) -> Refused:
     return Refused(
         status=status,
         message=error.user_message or "no reason given",

@@ -30,7 +30,7 @@ class Delivery:
         return asdict(self)
 
 
-def new_event(account: Account, event_type: str, about: Body, **overrides: Any) -> Body:
+def new_event(account: Account, event_type: str, about: Body, /, **overrides: Any) -> Body:
     """A snapshot event in the shape of the pinned API version; `overrides` replace members such as `id` or `livemode`.
 
     An event type that Stripe does not know is a `ValueError`, and so is a member that events do not have.

@@ -59,6 +59,7 @@ class StandInRemote:
         secret: str,
         event_type: str,
         about: Body,
+        /,
         *,
         signed_at: datetime | None = None,
         **overrides: Any,

@@ -9,8 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import stripe
-from starlette.applications import Starlette
-from starlette.routing import Route
+from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
 from tollkeeper.clock import Clock
@@ -50,7 +49,7 @@ class StripeStandIn:
         self.clock = clock
         self._account = Account(clock, Ids(seed), rules or Rules())
         self._door = Door(self._account, api_key, restricted_keys or {})
-        self.app: ASGIApp = Starlette(routes=[*control.routes(self), Route("/{path:path}", self._door)])
+        self.app: ASGIApp = Router(routes=[*control.routes(self), Route("/{path:path}", self._door)])
 
     def serve(self, host: str = "127.0.0.1", port: int = 0) -> Served:
         """`with standin.serve() as server:` runs it on `server.url` in a thread; port 0 takes a free one."""
@@ -147,7 +146,7 @@ class StripeStandIn:
                     step(self._account, invoice)
             return deepcopy(invoice)
 
-    def event(self, event_type: str, about: Body, **overrides: Any) -> Body:
+    def event(self, event_type: str, about: Body, /, **overrides: Any) -> Body:
         """An event about an object, not sent; `overrides` replace its members, such as `id`, `created`, `livemode`."""
         return new_event(self._account, event_type, about, **overrides)
 
@@ -157,6 +156,7 @@ class StripeStandIn:
         secret: str,
         event_type: str,
         about: Body,
+        /,
         *,
         signed_at: datetime | None = None,
         timeout_seconds: float = 10,

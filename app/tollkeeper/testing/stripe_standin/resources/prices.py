@@ -18,7 +18,6 @@ from tollkeeper.testing.stripe_standin.routing import Call, route
 
 _LABELS = "active metadata nickname"
 _LONGEST_INTERVAL = {"day": 1095, "week": 156, "month": 36, "year": 3}
-_WHEN_EXPANDED = "tiers"
 
 
 def _create(account: Account, call: Call) -> Body:
@@ -142,12 +141,12 @@ def _amounts(name: str, asked: dict[str, Any]) -> Body:
     return {name: whole, f"{name}_decimal": Decimal(exact)}
 
 
-def _shown(price: Body, call: Call) -> Body:
+def _shown(price: Body, call: Call, expandable: str = "tiers") -> Body:
     """The price as it is answered: without its tiers, unless they are asked for."""
     asked = call.params.get("expand", [])
-    if others := set(asked) - {_WHEN_EXPANDED, f"data.{_WHEN_EXPANDED}"}:
+    if others := set(asked) - {expandable}:
         raise not_rehearsed(f"expanding {min(others)}")
-    return price if asked else {name: value for name, value in price.items() if name != _WHEN_EXPANDED}
+    return price if asked else {name: value for name, value in price.items() if name != "tiers"}
 
 
 def _retrieve(account: Account, call: Call) -> Body:
@@ -163,7 +162,7 @@ def _update(account: Account, call: Call) -> Body:
 def _list(account: Account, call: Call) -> Body:
     found = newest_first(account.shelf("price"), call, "active", "currency", "product", "type")
     keys = call.params.get("lookup_keys")
-    return page(call, [_shown(one, call) for one in found if keys is None or one["lookup_key"] in keys])
+    return page(call, [_shown(one, call, "data.tiers") for one in found if keys is None or one["lookup_key"] in keys])
 
 
 ROUTES = (

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import stripe
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tollkeeper.payments.stripe import StripePayments
+from tollkeeper.testing import FrozenClock, StripeStandIn
+from tollkeeper.testing.stripe_standin import Served
+
+
+@dataclass
+class Switch:
+    """Serves whichever stand-in a test has put behind it, so that one server lasts for all tests."""
+
+    app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert self.app is not None
+        await self.app(scope, receive, send)
+
+
+@pytest.fixture(scope="session")
+def _served() -> Iterator[tuple[Switch, str]]:
+    switch = Switch()
+    with Served(switch, "127.0.0.1", 0) as server:
+        yield switch, server.url
+
+
+@pytest.fixture
+def clock() -> FrozenClock:
+    return FrozenClock(datetime(2026, 11, 1, 0, 2, tzinfo=UTC))
+
+
+@pytest.fixture
+def behind(_served: tuple[Switch, str]) -> Callable[[StripeStandIn], str]:
+    """Puts a stand-in behind the server and answers its URL."""
+
+    def put(standin: StripeStandIn) -> str:
+        _served[0].app = standin.app
+        return _served[1]
+
+    return put
+
+
+@pytest.fixture
+def standin(clock: FrozenClock) -> StripeStandIn:
+    return StripeStandIn(clock)
+
+
+@pytest.fixture
+def url(standin: StripeStandIn, behind: Callable[[StripeStandIn], str]) -> str:
+    return behind(standin)
+
+
+@pytest.fixture
+def client(standin: StripeStandIn, url: str) -> stripe.StripeClient:
+    return sdk_client(standin.api_key, url)
+
+
+@pytest.fixture
+def payments(standin: StripeStandIn, url: str) -> StripePayments:
+    return StripePayments(standin.api_key, api_base=url, timeout_seconds=5)
+
+
+def sdk_client(api_key: str, url: str) -> stripe.StripeClient:
+    """The real SDK, told where the stand-in is."""
+    return stripe.StripeClient(
+        api_key,
+        base_addresses={"api": url, "meter_events": url},
+        http_client=stripe.RequestsClient(timeout=5),
+        max_network_retries=0,
+    )
+
+
+@dataclass
+class Reply:
+    status: int
+    headers: dict[str, str]
+    json: dict[str, Any]
+
+    @property
+    def error(self) -> dict[str, Any]:
+        error: dict[str, Any] = self.json["error"]
+        return error
+
+
+@pytest.fixture
+def http_call(standin: StripeStandIn, url: str) -> Callable[..., Reply]:
+    """A call with exactly the bytes and headers given, for what the SDK would never send."""
+
+    def call(method: str, path: str, body: str | bytes | None = None, **headers: str) -> Reply:
+        sent = {"Authorization": f"Bearer {standin.api_key}"}
+        if body is not None:
+            sent["Content-Type"] = "application/x-www-form-urlencoded"
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=5)
+        connection.request(method, path, body, {name: value for name, value in sent.items() if value})
+        response = connection.getresponse()
+        answer = Reply(response.status, dict(response.getheaders()), json.loads(response.read()))
+        connection.close()
+        return answer
+
+    return call
+
+
+@pytest.fixture
+def refusal() -> Callable[[Callable[[], object]], stripe.InvalidRequestError]:
+    """What the SDK raises for a call that has to be refused."""
+
+    def raised(call: Callable[[], object]) -> stripe.InvalidRequestError:
+        with pytest.raises(stripe.InvalidRequestError) as error:
+            call()
+        return error.value
+
+    return raised
