@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
-
-from tollkeeper.middleware.usage_record import Scope
-
-Message = dict[str, Any]
-Receive = Callable[[], Awaitable[Message]]
+from starlette.types import Message, Receive, Scope
 
 READ_AHEAD_BYTES = 2 * 1024 * 1024
 """A longer body is left to the route: its length is known from the header or bounded by what was read."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable
 
+from starlette.types import Scope
+
 from tollkeeper.domain.account import CustomerUnknown
 from tollkeeper.domain.customer import validate_user_id
 from tollkeeper.domain.errors import InvalidInput
 from tollkeeper.domain.keys import hash_key
-from tollkeeper.middleware.usage_record import Scope
 from tollkeeper.services.metering import Caller
 
 Identify = Callable[[Scope], str | Awaitable[str | None] | None]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import Any
 from uuid import uuid4
 from weakref import WeakKeyDictionary
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tollkeeper.clock import Clock
 from tollkeeper.domain.errors import TollkeeperError
@@ -17,16 +18,12 @@ from tollkeeper.middleware.body import ReadAhead, content_length, header, worth_
 from tollkeeper.middleware.identify import Identify, caller_by_host, caller_by_key
 from tollkeeper.middleware.refusal import send_refusal
 from tollkeeper.middleware.tap import Settling, Tap, storable
-from tollkeeper.middleware.usage_record import SCOPE_KEY, Scope, UsageRecord
+from tollkeeper.middleware.usage_record import SCOPE_KEY, UsageRecord
 from tollkeeper.services.metering import Admission, Metering
 from tollkeeper.settings import Settings, read_settings
 
 log = logging.getLogger(__name__)
 
-Message = dict[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 BILLING_PATHS = ("/billing", "/billing/*")
 """Where `billing_routes` is mounted by custom: webhooks and pages have keys of their own, and are not what is sold."""
@@ -42,7 +39,7 @@ class MeteringMiddleware:
 
     def __init__(
         self,
-        app: App,
+        app: ASGIApp,
         *,
         identify: Identify | None = None,
         include: Sequence[str] = ("*",),

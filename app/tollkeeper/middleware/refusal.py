@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
+
+from starlette.types import Send
 
 from tollkeeper.domain.account import CustomerInactive, CustomerUnknown
 from tollkeeper.domain.errors import StoreUnavailable, TollkeeperError
 from tollkeeper.domain.refusal import ModelUnpriced, RateLimited, SpendCapReached
-
-Send = Callable[[dict[str, Any]], Any]
 
 STORE_RETRY_SECONDS = 5
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
+
+from starlette.types import Message, Scope, Send
 
 from tollkeeper.clock import Clock
 from tollkeeper.domain.event import UsageEvent
@@ -13,11 +13,9 @@ from tollkeeper.extraction.headers import HeaderUsage, read_usage_headers, strip
 from tollkeeper.extraction.reading import Reading
 from tollkeeper.extraction.request import RequestFacts
 from tollkeeper.middleware.source import stated_usage
-from tollkeeper.middleware.usage_record import Scope, UsageRecord
+from tollkeeper.middleware.usage_record import UsageRecord
 from tollkeeper.services.metering import Admission, Metering
 
-Message = dict[str, Any]
-Send = Callable[[Message], Awaitable[None]]
 Settling = asyncio.Task[asyncio.Task[None] | None]
 
 TEXT_BYTES = 255

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, MutableMapping
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Protocol
+
+from starlette.types import Scope
 
 from tollkeeper.domain.errors import InvalidInput
 from tollkeeper.domain.usage import Usage
@@ -13,8 +15,6 @@ from tollkeeper.domain.usage import Usage
 log = logging.getLogger(__name__)
 
 SCOPE_KEY = "tollkeeper.usage"
-
-Scope = MutableMapping[str, Any]
 
 
 class HasScope(Protocol):

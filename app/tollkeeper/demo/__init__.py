@@ -1,0 +1,1 @@
+"""The whole path on one machine, with real parts: what `tollkeeper demo` runs and checks."""

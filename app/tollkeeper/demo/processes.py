@@ -1,0 +1,104 @@
+"""The processes of a tollkeeper installation: web, worker and beat, each with a log, ended together."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tollkeeper.domain.errors import TollkeeperError
+
+STOP_SECONDS = 10
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
+
+
+class ProcessFailed(TollkeeperError):
+    """A process ended, or did not do in time what it was started for."""
+
+
+class Processes:
+    """Child processes that share an environment. They end with the context, and with this process if that is killed."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._environment = {**os.environ, **environment, "PYTHONUNBUFFERED": "1"}
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str, arguments: Sequence[str]) -> None:
+        """Start `python -m …` under a name; its output goes to `NAME.log`."""
+        with ExitStack() as stack:
+            log = stack.enter_context((self._folder / f"{name}.log").open("ab"))
+            self._running[name] = subprocess.Popen(  # noqa: S603 # our own modules with our own arguments
+                [sys.executable, "-m", *arguments],
+                env=self._environment,
+                cwd=self._folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )
+
+    def run(self, arguments: Sequence[str], *, allowed: Sequence[int] = (0,)) -> str:
+        """Run `python -m …` to its end; its standard output."""
+        done = subprocess.run(  # noqa: S603 # our own modules with our own arguments
+            [sys.executable, "-m", *arguments],
+            env=self._environment,
+            cwd=self._folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode not in allowed:
+            raise ProcessFailed(f"{' '.join(arguments)} exited {done.returncode}: {done.stderr.strip()}")
+        return done.stdout
+
+    def stop(self, name: str) -> None:
+        """End one process in good order."""
+        process = self._running.pop(name)
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def wait_until(self, what: str, done: Callable[[], bool], seconds: float) -> None:
+        """Return once `done()` is true; `ProcessFailed` with the last lines of the logs where that takes too long."""
+        end = time.monotonic() + seconds
+        while not done():
+            for name, process in self._running.items():
+                if process.poll() is not None:
+                    raise ProcessFailed(f"{name} ended with {process.returncode} before {what}\n{self._tail(name)}")
+            if time.monotonic() > end:
+                logs = "\n".join(self._tail(name) for name in self._running)
+                raise ProcessFailed(f"{what}: not within {seconds:g} s\n{logs}")
+            time.sleep(0.1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self._running.values():
+            process.terminate()
+        for name in list(self._running):
+            self.stop(name)
+
+    def _tail(self, name: str) -> str:
+        lines = (self._folder / f"{name}.log").read_text(errors="replace").splitlines()
+        return "\n".join([f"--- the end of {name}.log", *lines[-15:]])
+
+
+def _die_with_parent() -> None:
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
