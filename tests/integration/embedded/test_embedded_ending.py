@@ -200,6 +200,17 @@ def test_no_server_runs_as_root() -> None:
         assert all(server.uids().effective != 0 for server in servers)
 
 
+@pytest.mark.parametrize("interruption", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_sent_to_everybody_leaves_the_end_to_the_owner(interruption: signal.Signals) -> None:
+    before = psutil.Process().children()
+    with EmbeddedRedis() as server:
+        [keeper] = [child for child in psutil.Process().children() if child not in before]
+        keeper.send_signal(interruption)
+        server.restart()
+        with redis.Redis.from_url(server.url) as client:
+            assert client.ping()
+
+
 def test_a_killed_keeper_takes_its_server_with_it() -> None:
     before = psutil.Process().children()
     server = EmbeddedRedis().start()

@@ -25,6 +25,11 @@ def asked(url: str, question: str) -> object:
         return row and row[0]
 
 
+def segments() -> list[str]:
+    """The ids of all System V shared memory of the machine."""
+    return [line.split()[1] for line in Path("/proc/sysvipc/shm").read_text().splitlines()]
+
+
 @pytest.mark.parametrize(
     ("question", "answer"),
     [
@@ -109,6 +114,14 @@ def test_a_kill_ends_open_connections_at_once(postgres: EmbeddedPostgres) -> Non
         postgres.kill()
         with pytest.raises(psycopg.OperationalError):
             connection.execute("SELECT 1")
+    postgres.restart()
+
+
+def test_a_kill_leaves_no_shared_memory_with_the_kernel(postgres: EmbeddedPostgres) -> None:
+    segment = str(asked(postgres.url, "SELECT split_part(pg_read_file('postmaster.pid'), E'\\n', 7)")).split()[-1]
+    assert segment in segments()
+    postgres.kill()
+    assert segment not in segments()
     postgres.restart()
 
 
