@@ -40,6 +40,7 @@ class MeteringMiddleware:
     def __init__(
         self,
         app: ASGIApp,
+        /,
         *,
         identify: Identify | None = None,
         include: Sequence[str] = ("*",),
