@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from uuid import uuid4
 
 from starlette.types import Message, Scope, Send
 
@@ -12,7 +14,8 @@ from tollkeeper.extraction.answer import AnswerReader
 from tollkeeper.extraction.headers import HeaderUsage, read_usage_headers, strip_usage_headers
 from tollkeeper.extraction.reading import Reading
 from tollkeeper.extraction.request import RequestFacts
-from tollkeeper.middleware.source import stated_usage
+from tollkeeper.middleware.source import Stated, stated_usage
+from tollkeeper.middleware.standing import standing_headers
 from tollkeeper.middleware.usage_record import UsageRecord
 from tollkeeper.services.metering import Admission, Metering
 
@@ -77,13 +80,24 @@ class Tap:
         if self._waiting is not None and not raised:
             waiting, self._waiting = self._waiting, None
             await self._send(waiting)
+        await self._settle_late()
         if rest is not None:
             await asyncio.shield(rest)
+
+    async def _settle_late(self) -> None:
+        """Store what background tasks recorded after the answer had gone, as an event of its own."""
+        late = self._record.take()
+        if late is None:
+            return
+        event = replace(self._event_of(Stated(late, "reported"), complete=True, raised=False), id=uuid4())
+        settling = asyncio.create_task(self._metering.settle(self._admission, event))
+        self._keep.add(settling)
+        settling.add_done_callback(self._keep.discard)
+        await asyncio.shield(settling)
 
     async def settle(self, *, complete: bool, raised: bool = False) -> asyncio.Task[None] | None:
         """Store this request's one event. Once; it goes on even where the request's own task is being cancelled."""
         if self._settling is None:
-            self._record.closed = True
             event = self._event(complete=complete, raised=raised)
             self._settling = asyncio.create_task(self._metering.settle(self._admission, event))
             self._keep.add(self._settling)
@@ -104,7 +118,7 @@ class Tap:
             headers=headers,
             request=self._facts,
         )
-        return {**message, "headers": strip_usage_headers(headers)}
+        return {**message, "headers": strip_usage_headers(headers) + standing_headers(self._admission)}
 
     async def _body(self, message: Message) -> None:
         assert self._reader is not None, "an ASGI app starts its answer before the body"
@@ -128,13 +142,16 @@ class Tap:
 
     def _event(self, *, complete: bool, raised: bool) -> UsageEvent:
         stated = stated_usage(
-            recorded=self._record.usage,
+            recorded=self._record.take(),
             headers=self._from_headers,
             reading=_NO_ANSWER if self._reader is None else self._reader.finish(),
             facts=self._facts,
             status=self._status,
             raised=raised,
         )
+        return self._event_of(stated, complete=complete, raised=raised)
+
+    def _event_of(self, stated: Stated, *, complete: bool, raised: bool) -> UsageEvent:
         return UsageEvent(
             id=self._admission.id,
             user_id=self._admission.account.user_id,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, MutableMapping
 from decimal import Decimal
+from threading import Lock
 from typing import Protocol
 
 from starlette.types import Scope
@@ -28,12 +29,19 @@ class UsageRecord:
     """The usage that was recorded for one request. It lies in the scope, so that every kind of route reaches the same one."""
 
     def __init__(self) -> None:
-        self.usage: Usage | None = None
-        self.closed = False
+        self._usage: Usage | None = None
+        self._lock = Lock()  # sync routes and background tasks run in threads
 
     def add(self, usage: Usage) -> None:
         """Add one call's usage to what was recorded before."""
-        self.usage = usage if self.usage is None else _sum(self.usage, usage)
+        with self._lock:
+            self._usage = usage if self._usage is None else _sum(self._usage, usage)
+
+    def take(self) -> Usage | None:
+        """What was recorded since it was last taken; None for nothing."""
+        with self._lock:
+            usage, self._usage = self._usage, None
+            return usage
 
 
 def record_usage(
@@ -50,9 +58,10 @@ def record_usage(
 ) -> None:
     """State what the request used; wins over anything that is read from the answer. Several calls add up.
 
-    `tokens_in` is all input, cached and cache-write tokens included; `tokens_out` all output, reasoning included. Raises
-    `InvalidInput` for counts that cannot be (negative, a float, a part larger than its whole). On a path that is not
-    metered nothing is recorded, and the log says so.
+    `tokens_in` is all input, cached and cache-write tokens included; `tokens_out` all output, reasoning included. What a
+    background task records after the answer has gone is stored as an event of its own. Raises `InvalidInput` for counts
+    that cannot be (negative, a float, a part larger than its whole). On a path that is not metered nothing is recorded,
+    and the log says so.
     """
     scope: Scope = request_or_scope if isinstance(request_or_scope, MutableMapping) else request_or_scope.scope
     try:
@@ -71,8 +80,6 @@ def record_usage(
     record: UsageRecord | None = scope.get(SCOPE_KEY)
     if record is None:
         log.warning("record_usage was called for a path that is not metered: nothing was recorded")
-    elif record.closed:
-        log.error("record_usage was called after the answer had ended: nothing was recorded")
     else:
         record.add(usage)
 

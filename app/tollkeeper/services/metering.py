@@ -58,6 +58,10 @@ class Admission:
     id: UUID
     account: Account
     at: datetime
+    spent: Decimal
+    """What counts against the cap, in minor units, as of the admission."""
+    left: int | None = None
+    """Requests left in the rate window; None where the plan has no rate limit, or nobody counted."""
     journal_only: bool = False
     """Admitted by a remembered account while the database was away."""
 
@@ -109,12 +113,12 @@ class Metering:
         except StoreUnavailable:
             return await self._admit_from_memory(ask, caller, facts)
         try:
-            await self._decide(ask, account, facts)
+            verdict = await self._decide(ask, account, facts)
         except (RateLimited, SpendCapReached, ModelUnpriced):
             await self._give_back(request, account)
             raise
         self._running[request] = ask.expires_at
-        return Admission(request, account, at)
+        return _admission(ask, account, verdict)
 
     async def _account(self, ask: Ask, caller: Caller) -> Account:
         try:
@@ -130,7 +134,8 @@ class Metering:
         self._remember(caller, account)
         return account
 
-    async def _decide(self, ask: Ask, account: Account, facts: RequestFacts) -> None:
+    async def _decide(self, ask: Ask, account: Account, facts: RequestFacts) -> Verdict | None:
+        """Let the request pass or raise why not; None where there was nothing to decide."""
         plan = account.plan
         if plan.unpriced == "refuse" and facts.model_id is not None:
             kinds = (TokenType.INPUT.value, TokenType.OUTPUT.value)
@@ -138,13 +143,13 @@ class Metering:
                 raise ModelUnpriced(facts.model_id)
         cap = plan.spend_cap if plan.at_cap == "block" else None
         if cap is None and plan.rate_limit is None:
-            return
+            return None
         bound, soft = self._bound(plan, facts)
         try:
             verdict = await self._ask_counters(ask, account, bound, soft=soft, cap=cap)
         except StoreUnavailable:
             if cap is None:
-                return  # a rate limit alone is no reason to turn anybody away while Redis is gone
+                return None  # a rate limit alone is no reason to turn anybody away while Redis is gone
             ruling = await self._referee.rule(Case(ask.hold_id, account, bound, soft))
             verdict = _as_verdict(ruling)
         if verdict.outcome == "rate":
@@ -157,6 +162,7 @@ class Metering:
         if verdict.outcome == "cap":
             assert cap is not None
             raise _cap_reached(account, cap, verdict.spent, verdict.held)
+        return verdict
 
     async def _ask_counters(
         self, ask: Ask, account: Account, bound: Decimal, *, soft: bool, cap: int | None
@@ -203,13 +209,14 @@ class Metering:
         account = self._remembered.get(caller)
         if self._settings.on_store_down == "closed" or account is None or not account.period.contains(ask.at):
             raise StoreUnavailable("the database is away")
+        verdict = None
         try:
-            await self._decide(ask, account, facts)
+            verdict = await self._decide(ask, account, facts)
         except StoreUnavailable:
             cap = account.plan.spend_cap
             if cap is not None and account.plan.at_cap == "block" and account.spend >= cap:
                 raise _cap_reached(account, cap, account.spend, Decimal(0)) from None
-        return Admission(ask.hold_id, account, ask.at, journal_only=True)
+        return _admission(ask, account, verdict, journal_only=True)
 
     def _bound(self, plan: Plan, facts: RequestFacts) -> tuple[Decimal, bool]:
         """What the request can cost at most, and whether that is a guess because it states no limit."""
@@ -322,6 +329,15 @@ class Metering:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("work after a request failed: %s", error, exc_info=error)
+
+
+def _admission(ask: Ask, account: Account, verdict: Verdict | None, *, journal_only: bool = False) -> Admission:
+    """An admission with the newest figures: those of the counters, or of the rows where nobody counted."""
+    if verdict is None:
+        return Admission(ask.hold_id, account, ask.at, account.spend, journal_only=journal_only)
+    spent = max(account.spend, verdict.spent)
+    left = verdict.left if account.plan.rate_limit is not None else None
+    return Admission(ask.hold_id, account, ask.at, spent, left, journal_only)
 
 
 def _as_verdict(ruling: Ruling) -> Verdict:

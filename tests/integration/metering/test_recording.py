@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -318,3 +319,46 @@ def test_hostile_text_in_path_and_request_id_is_stored_safely(meter: Mount, desk
     assert event["path"].startswith("/v1/")
     assert len(event["path"].encode()) <= 255
     assert len(event["request_id"]) == 255
+
+
+def test_what_a_background_task_records_after_the_answer_is_an_event_of_its_own(
+    meter: Mount, desk: Desk, key: str
+) -> None:
+    async def route(request: Request) -> Response:
+        def afterwards() -> None:
+            record_usage(request, model_id="own", tokens_out=7)
+
+        return JSONResponse(chat_answer(10, 20), background=BackgroundTask(afterwards))
+
+    send(meter(Starlette(routes=[Route("/v1", route, methods=["POST"])])), key, path="/v1")
+
+    events = desk.events()
+    assert sorted((event["model_id"], event["tokens_out"]) for event in events) == [
+        ("gpt-4o-2024-08-06", 20),
+        ("own", 7),
+    ]
+
+
+def test_every_answer_says_where_the_customer_stands(meter: Mount, desk: Desk) -> None:
+    desk.plan('spend_cap = "1.00"\nquota_tokens = 5000\nrate_limit = "10/minute"')
+    key = desk.customer("bob")
+    middleware = meter(answering(chat_answer(900, 100)))
+
+    async def two() -> list[Answer]:
+        try:
+            return [await ask(middleware, key, CHAT) for _ in range(2)]
+        finally:
+            await closed(middleware)
+
+    second = asyncio.run(two())[1]
+
+    names = ("spent", "spend-cap", "currency", "quota-remaining", "period-end")
+    assert [second.header(f"tollkeeper-{name}") for name in names] == [
+        "1",
+        "100",
+        "usd",
+        "4000",
+        "2026-12-01T00:00:00+00:00",
+    ]
+    assert second.header("ratelimit") == '"requests";r=8'
+    assert second.header("ratelimit-policy") == '"requests";q=10;w=60'
