@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -35,17 +34,29 @@ class Processes:
 
     def start(self, name: str, arguments: Sequence[str]) -> None:
         """Start `python -m …` under a name; its output goes to `NAME.log`."""
-        with ExitStack() as stack:
-            log = stack.enter_context((self._folder / f"{name}.log").open("ab"))
-            self._running[name] = subprocess.Popen(  # noqa: S603 # our own modules with our own arguments
-                [sys.executable, "-m", *arguments],
-                env=self._environment,
-                cwd=self._folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-            )
+        with (self._folder / f"{name}.log").open("ab") as log:
+            self._spawn(name, arguments, log.fileno())
+
+    def follow(self, name: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+        """Start `python -m …` under a name; its output can be read from the process that comes back."""
+        return self._spawn(name, arguments, subprocess.PIPE)
+
+    def ended(self) -> str | None:
+        """The name of a process that ended by itself, if one did."""
+        return next((name for name, process in self._running.items() if process.poll() is not None), None)
+
+    def _spawn(self, name: str, arguments: Sequence[str], output: int) -> subprocess.Popen[bytes]:
+        self._running[name] = subprocess.Popen(  # noqa: S603 # our own modules with our own arguments
+            [sys.executable, "-m", *arguments],
+            env=self._environment,
+            cwd=self._folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        )
+        return self._running[name]
 
     def run(self, arguments: Sequence[str], *, allowed: Sequence[int] = (0,)) -> str:
         """Run `python -m …` to its end; its standard output."""
