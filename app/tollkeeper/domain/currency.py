@@ -11,7 +11,7 @@ import re
 from decimal import Decimal
 
 from tollkeeper.domain.errors import InvalidInput
-from tollkeeper.domain.money import BIGINT_MAX, decimal_of
+from tollkeeper.domain.money import BIGINT_MAX
 
 
 def _codes(text: str) -> frozenset[str]:
@@ -36,7 +36,7 @@ _SYMBOLS = {
     "cad": "CA$", "aud": "A$", "nzd": "NZ$", "hkd": "HK$", "mxn": "MX$", "sgd": "S$", "twd": "NT$", "brl": "R$",
     "cny": "CN¥", "ghs": "GH₵", "php": "₱",
 }  # fmt: skip
-_MAJOR = re.compile(r"[0-9]{1,18}(?:\.([0-9]{1,18}))?")
+_MAJOR = re.compile(r"[0-9]{1,19}(?:\.([0-9]{1,18}))?")
 
 CURRENCIES = _ZERO_DECIMAL | _TWO_DECIMAL | _THREE_DECIMAL | _WHOLE_BUT_TIMES_100
 
@@ -97,26 +97,26 @@ def to_major(amount: int, currency: str) -> Decimal:
 
 def display(amount: int, currency: str) -> str:
     """Money as people write it: `$1,234.50`, `-¥500`, `KWD 1.250`."""
-    return _with_symbol(to_major(amount, currency), currency)
+    if amount % 100 == 0 and shown_decimals(currency) < exponent(currency):
+        return _written(amount // 100, 0, currency)
+    return _written(amount, exponent(currency), currency)
 
 
 def display_price(price: Decimal, currency: str) -> str:
     """A price in minor units, with all its decimals and at least the usual ones: `$0.003`, `¥2.5`."""
-    sign, digits, power = price.as_tuple()
-    assert isinstance(power, int)
-    places = max(0, exponent(currency) - power)
-    count = int("".join(map(str, digits))) * 10 ** max(0, power - exponent(currency))
-    major = decimal_of(-count if sign else count, places)
-    shown = -min(0, int(major.as_tuple().exponent))
-    missing = max(0, shown_decimals(currency) - shown)
-    padded = Decimal(f"{int(major * 10**shown) * 10**missing}E-{shown + missing}")
-    return _with_symbol(padded, currency)
+    numerator, denominator = price.as_integer_ratio()
+    places = shown_decimals(currency)
+    while numerator * 10**places % (denominator * 10 ** exponent(currency)):
+        places += 1
+    return _written(numerator * 10**places // (denominator * 10 ** exponent(currency)), places, currency)
 
 
-def _with_symbol(major: Decimal, currency: str) -> str:
+def _written(count: int, places: int, currency: str) -> str:
+    """`count` units of the last of `places` decimals, with thousands apart and the currency in front."""
     code = currency.lower()
-    sign = "-" if major < 0 else ""
-    return f"{sign}{_SYMBOLS.get(code) or code.upper() + ' '}{abs(major):,f}"
+    whole, rest = divmod(abs(count), 10**places)
+    decimals = f".{rest:0{places}d}" if places else ""
+    return f"{'-' if count < 0 else ''}{_SYMBOLS.get(code) or code.upper() + ' '}{whole:,}{decimals}"
 
 
 def _amount_like(currency: str) -> str:

@@ -12,6 +12,8 @@ from fractions import Fraction
 from tollkeeper.domain.errors import InvalidInput, TollkeeperError
 
 BIGINT_MAX = 2**63 - 1
+MAX_POWER = 1_000
+"""A `Decimal` of a few characters can stand for a million digits; nothing here needs a thousand."""
 
 
 class AmountTooLarge(TollkeeperError):
@@ -24,8 +26,8 @@ class AmountTooLarge(TollkeeperError):
 
 def exact(value: Fraction | Decimal | int) -> Fraction:
     """The same number as a fraction; floats, booleans, NaN and infinity are refused with `InvalidInput`."""
-    if isinstance(value, Decimal) and not value.is_finite():
-        raise InvalidInput("amount", "a finite number")
+    if isinstance(value, Decimal) and not _is_reasonable(value):
+        raise InvalidInput("amount", "a finite number of reasonable length")
     if isinstance(value, bool) or not isinstance(value, Fraction | Decimal | int):
         raise InvalidInput("amount", f"an integer, Decimal or Fraction, not {type(value).__name__}")
     return Fraction(value)
@@ -63,3 +65,8 @@ def decimal_of(count: int, places: int) -> Decimal:
 def as_decimal(value: Fraction | Decimal | int, places: int = 18) -> Decimal:
     """The number with at most `places` decimals, rounded half away from zero where it has more."""
     return decimal_of(round_half_away(exact(value) * 10**places), places)
+
+
+def _is_reasonable(value: Decimal) -> bool:
+    power = value.as_tuple().exponent
+    return isinstance(power, int) and power > -MAX_POWER and value.adjusted() < MAX_POWER
