@@ -28,7 +28,8 @@ LONGEST_LIST: Final = 4_096
 _SPACE: Final = re.compile(rb"[ \t\r\n]*+")
 _STRING_BODY: Final = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _LITERAL_BODY: Final = re.compile(rb"[-+.0-9A-Za-z]*+")
-_SKIPPABLE: Final = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
+_OPENING: Final = re.compile(rb"[\[{]++")
+_CLOSING: Final = re.compile(rb"[\]}]++")
 _INTEGER: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)")
 _NUMBER: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 _WORDS: Final[dict[bytes, Any]] = {
@@ -41,6 +42,18 @@ _WORDS: Final[dict[bytes, Any]] = {
 }
 _QUOTE, _BACKSLASH, _COMMA, _COLON = b'"'[0], b"\\"[0], b","[0], b":"[0]
 _OPEN_OBJECT, _CLOSE_OBJECT, _OPEN_LIST, _CLOSE_LIST = b"{"[0], b"}"[0], b"["[0], b"]"[0]
+
+
+def _skippable(levels: int) -> bytes:
+    """A pattern for what can be skipped in one go: anything but brackets, or whole brackets nested so many levels deep.
+
+    Possessive throughout, so a bracket that is not closed in time costs one look at each level and no more.
+    """
+    nested = rb"" if levels == 0 else rb"|[\[{]" + _skippable(levels - 1) + rb"[\]}]"
+    return rb'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+"' + nested + rb")*+"
+
+
+_SKIPPABLE: Final = re.compile(_skippable(levels=3), re.DOTALL)
 
 
 def tree_of(places: Iterable[str]) -> Places:
@@ -70,6 +83,7 @@ class Scanner:
         "_emit",
         "_escaped",
         "_key",
+        "_rest_of_list",
         "_root",
         "_size",
         "_stack",
@@ -91,11 +105,12 @@ class Scanner:
         self._size = 0
         self._escaped = False
         self._depth = 0
+        self._rest_of_list = False
         self.malformed = False
         self.whole = False
         """At least one text was read to its end and none is open."""
         self.steps = 0
-        """How often a state was entered; a measure of the work done."""
+        """How often a state was entered or left a run of brackets; a measure of the work done."""
 
     def feed(self, data: bytes) -> None:
         """Read on. After malformed JSON everything is ignored."""
@@ -222,16 +237,28 @@ class Scanner:
             position = _SKIPPABLE.match(data, position).end()  # type: ignore[union-attr] # matches anything
             if position == end:
                 return position
-            first = data[position]
-            position += 1
-            if first == _QUOTE:
-                self._begin_string(self._string_skipped, wanted=False)
-                return position
             self.steps += 1
-            self._depth += 1 if first in b"[{" else -1
-            if self._depth == 0:
-                self._finish(None)
-                return position
+            if data[position] == _QUOTE:
+                self._begin_string(self._string_skipped, wanted=False)
+                return position + 1
+            opening = _OPENING.match(data, position)
+            if opening:
+                self._depth += opening.end() - position
+                position = opening.end()
+                continue
+            run = _CLOSING.match(data, position).end() - position  # type: ignore[union-attr] # it is no other bracket
+            if run >= self._depth:
+                return self._skipped(data, position + self._depth)
+            self._depth -= run
+            position += run
+
+    def _skipped(self, data: bytes, position: int) -> int:
+        """What was skipped is over: a value, or the rest of a list."""
+        if self._rest_of_list:
+            self._rest_of_list = False
+            return self._close(data[position - 1], position - 1)
+        self._finish(None)
+        return position
 
     # What the states share.
 
@@ -309,15 +336,18 @@ class Scanner:
     def _attach(self, value: Any) -> None:
         holder = self._stack[-1][0]
         if type(holder) is list:
-            if len(holder) < LONGEST_LIST:
-                holder.append(value)
+            holder.append(value)
         elif holder is not _SERIES and self._key is not None:
             holder[self._key] = value
 
     def _expect_element(self) -> None:
         holder, branch = self._stack[-1]
-        full = type(holder) is list and len(holder) >= LONGEST_LIST
-        self._branch = None if full else branch
+        if type(holder) is list and len(holder) >= LONGEST_LIST:
+            self._rest_of_list = True
+            self._depth = 1
+            self._state = self._skip
+            return
+        self._branch = branch
         self._state = self._value
 
     def _text_over(self, container: Any) -> None:

@@ -39,18 +39,14 @@ _REPETITIONS: Final = (
 )
 _TREE: Final = tree_of(("model", "stream", "prompt", *_LIMITS, *_REPETITIONS))
 
-_MODEL_IN_PATH: Final = (
-    re.compile(r"/models/([^/:]+(?:/[^/:]+)*):\w+\Z"),  # Gemini, Vertex
-    re.compile(r"/tunedModels/([^/:]+):\w+\Z"),
-    re.compile(
-        r"/model/(.+)/(?:converse|converse-stream|invoke|invoke-with-response-stream|count-tokens)\Z"
-    ),  # Bedrock
-)
-_DEPLOYMENT_IN_PATH: Final = re.compile(r"/deployments/([^/]+)/")  # Azure
-_STREAM_IN_PATH: Final = re.compile(r"(?::streamGenerateContent|/converse-stream|/invoke-with-response-stream)\Z")
+_BEDROCK_ACTIONS: Final = ("converse", "converse-stream", "invoke", "invoke-with-response-stream", "count-tokens")
+_STREAM_PATHS: Final = (":streamGenerateContent", "/converse-stream", "/invoke-with-response-stream")
 _STREAM_BY_DEFAULT: Final = ("/api/chat", "/api/generate")  # Ollama
-_MODEL_IN_FORM: Final = re.compile(rb'name="?model"?[^\r\n]*\r?\n(?:[^\r\n]+\r?\n)*\r?\n([^\r\n]{1,255})\r?\n')
-_MEDIA: Final = re.compile(rb"[A-Za-z0-9+/_-]{1024,}+={0,2}")
+_MODEL_IN_FORM: Final = re.compile(
+    rb'name="?model"?[^\r\n]{0,256}\r?\n(?:[^\r\n]{1,256}\r?\n){0,8}\r?\n([^\r\n]{1,255})\r?\n'
+)
+_BASE64_RUN: Final = re.compile(rb"[A-Za-z0-9+/_-]*+")
+_SHORTEST_MEDIA: Final = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,19 +103,29 @@ def _json_object(body: bytes) -> dict[str, Any]:
 
 
 def _model(path: str, asked: dict[str, Any]) -> str | None:
-    for pattern in _MODEL_IN_PATH:
-        found = pattern.search(path)
-        if found:
-            return model_name(found[1])
+    in_path = _model_in_path(path)
+    if in_path is not None:
+        return model_name(in_path)
     model = model_name(asked.get("model"))
     if model is None:
-        found = _DEPLOYMENT_IN_PATH.search(path)
-        model = model_name(found[1]) if found else None
+        model = model_name(path.partition("/deployments/")[2].partition("/")[0])  # Azure
     return model
 
 
+def _model_in_path(path: str) -> str | None:
+    """The model of a Gemini or Bedrock path, None for other paths."""
+    name, _, action = path.rpartition(":")
+    for shelf in ("/models/", "/tunedModels/"):
+        if shelf in name and "/" not in action:
+            return name.rpartition(shelf)[2]
+    name, _, action = path.rpartition("/")
+    if action in _BEDROCK_ACTIONS and "/model/" in name:
+        return name.partition("/model/")[2]
+    return None
+
+
 def _streams(path: str, asked: dict[str, Any]) -> bool:
-    if _STREAM_IN_PATH.search(path):
+    if path.endswith(_STREAM_PATHS):
         return True
     return asked.get("stream", bool(asked) and path.endswith(_STREAM_BY_DEFAULT)) is True
 
@@ -153,7 +159,11 @@ def _at(asked: dict[str, Any], place: str) -> object:
 
 def _text_bytes(body: bytes) -> int:
     size = len(body) - 3 * body.count(b"\\u")
-    if len(body) > 1_024:
-        for found in _MEDIA.finditer(body):
-            size += 4 * MEDIA_TOKENS - (found.end() - found.start())
+    position = 0
+    while position < len(body):
+        stop = _BASE64_RUN.match(body, position).end()  # type: ignore[union-attr] # matches anything, if only nothing
+        if stop - position >= _SHORTEST_MEDIA:
+            size += 4 * MEDIA_TOKENS - (stop - position)
+            position = stop
+        position += _SHORTEST_MEDIA
     return max(0, size)

@@ -33,13 +33,16 @@ class SseBody:
 
     def feed(self, data: bytes, tally: Tally) -> None:
         """Read on."""
-        if self._after_cr and data.startswith(b"\n"):
-            data = data[1:]
-        if data:
-            self._after_cr = data.endswith(b"\r")
-            data = self._finish_line(data, tally) if self._line or self._streaming or self._discarding else data
+        if self._after_cr and data:
+            self._after_cr = False
+            data = data.removeprefix(b"\n")
         if not data:
             return
+        self._after_cr = data.endswith(b"\r")
+        if self._line or self._streaming or self._discarding:
+            data = self._finish_line(data, tally)
+            if not data:
+                return
         lines = data.splitlines()
         last = b"" if data[-1] in b"\r\n" else lines.pop()
         for line in lines:

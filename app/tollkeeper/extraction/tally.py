@@ -19,55 +19,48 @@ class Tally:
     value over an earlier one, because streams repeat cumulative counts. They are normalised when the call is over.
     """
 
-    __slots__ = (
-        "_known",
-        "background",
-        "call_id",
-        "dialect",
-        "doubt",
-        "earlier",
-        "earlier_unbelieved",
-        "ended",
-        "fallback",
-        "finishing",
-        "free",
-        "model_id",
-        "more_expected",
-        "raw",
-        "stated",
-        "terminal",
-        "text_bytes",
-        "truncated",
-        "unclaimed",
-    )
+    # What follows are the values at the beginning; an instance has only those that were changed.
+    dialect: Dialect | None = None
+    call_id: str | None = None
+    model_id: str | None = None
+    earlier: Counts | None = None
+    """The sum of the calls before this one."""
+    earlier_unbelieved = False
+    text_bytes = 0
+    stated = False
+    """The API stated what the call used, or what it had used so far."""
+    covered = True
+    """No text went by since counts were last stated."""
+    settled = False
+    """The event being noted stated counts."""
+    doubt = False
+    """Something could not be read since counts were last stated."""
+    ended = False
+    terminal = False
+    """The frame that ends the answer went by: `ended`, and visible to the client as such."""
+    finishing = False
+    """The model said that it stopped; counts may still come."""
+    more_expected = False
+    """The text just read says itself that others follow."""
+    truncated = False
+    """The object being noted was cut off."""
+    unclaimed = False
+    """An object went by that no dialect knows."""
+    background = False
+    free = False
+    """It is an answer that uses nothing, such as a count of tokens."""
+    fallback: Counts | None = None
+    """Counts stated beside the body; they hold only if the body states none."""
+    _known: object = None
 
     def __init__(self) -> None:
-        self.dialect: Dialect | None = None
         self.raw: dict[str, int] = {}
-        self.call_id: str | None = None
-        self.earlier: Counts | None = None
-        self.earlier_unbelieved = False
-        self.model_id: str | None = None
-        self._known: object = None
-        self.text_bytes = 0
-        self.stated = False
-        self.doubt = False
-        self.ended = False
-        self.terminal = False
-        self.finishing = False
-        self.more_expected = False
-        self.truncated = False
-        self.unclaimed = False
-        self.background = False
-        self.free = False
-        self.fallback: Counts | None = None
 
     def copy(self) -> Tally:
         """The same state, free to be changed."""
         twin = Tally()
-        for name in self.__slots__:
-            setattr(twin, name, getattr(self, name))
-        twin.raw = dict(self.raw)
+        twin.__dict__.update(self.__dict__)
+        twin.raw = self.raw.copy()
         return twin
 
     def put(self, name: str, value: object) -> None:
@@ -75,10 +68,17 @@ class Tally:
         if value is not None:
             self.raw[name] = value if type(value) is int and 0 <= value <= MAX_COUNT else NOT_BELIEVED
 
+    def put_larger(self, name: str, value: object) -> None:
+        """Note a count that may stand under another name too: the larger one holds."""
+        before = self.raw.get(name, 0)
+        self.put(name, value)
+        if value is not None and self.raw[name] != NOT_BELIEVED and (before > self.raw[name] or before == NOT_BELIEVED):
+            self.raw[name] = before
+
     def settle(self) -> None:
-        """The counts of the call now cover all of it that went by, unless they stand in an object that was cut off."""
+        """The counts now cover all of the call that went by, unless they stand in an object that was cut off."""
         if not self.truncated:
-            self.stated = True
+            self.stated = self.covered = self.settled = True
             self.doubt = False
 
     def name_model(self, value: object) -> None:
@@ -124,7 +124,7 @@ class Tally:
             return counts, "unreadable"
         if not self.raw and self.earlier is None and self.fallback is not None:
             return self.fallback, "reported"
-        if self.stated and (self.ended or not self.doubt):
+        if self.stated and (self.ended or (self.covered and not self.doubt)):
             return counts, "reported"
         return counts, "unreadable" if self.doubt else "not_reported"
 
@@ -139,6 +139,6 @@ class Tally:
 
 
 def _within_bounds(counts: Counts) -> tuple[Counts, bool]:
-    if counts.tokens_in <= MAX_COUNT and counts.tokens_out <= MAX_COUNT:
+    if max(counts.tokens_in, counts.tokens_out, *counts.units.values()) <= MAX_COUNT:
         return counts, True
     return Counts(), False

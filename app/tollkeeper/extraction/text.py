@@ -12,12 +12,20 @@ class LongText(NamedTuple):
 
 
 def text_size(value: object) -> int:
-    """UTF-8 bytes of a string, of a list of text parts (strings or objects with `text`), and 0 for anything else."""
+    """UTF-8 bytes of a string, or of a list of text parts (strings, or objects with `text`); 0 for anything else."""
     if type(value) is str:
-        # JSON may spell half a surrogate pair; that is text too.
-        return len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
-    if type(value) is LongText:
-        return value.size
+        return _string_size(value)
     if type(value) is list:
-        return sum(text_size(part.get("text") if type(part) is dict else part) for part in value)
-    return 0
+        return sum(_part_size(part.get("text") if type(part) is dict else part) for part in value)
+    return _part_size(value)
+
+
+def _part_size(value: object) -> int:
+    if type(value) is str:
+        return _string_size(value)
+    return value.size if type(value) is LongText else 0
+
+
+def _string_size(text: str) -> int:
+    # JSON may spell half a surrogate pair; that is text too.
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

@@ -83,4 +83,8 @@ def take(event: object, tally: Tally) -> None:
         if tally.dialect is not None and tally.raw:
             tally.next_call()
         tally.dialect = dialect
+    text_before = tally.text_bytes
+    tally.settled = False
     dialect.take(event, tally)
+    if tally.text_bytes != text_before and not tally.settled:
+        tally.covered = False

@@ -80,7 +80,7 @@ def take(event: Event, tally: Tally) -> None:
             tally.settle()
     elif kind == "message_stop":
         tally.end()
-    elif kind not in _EVENTS or kind == "message":
+    elif kind == "message" or type(kind) is not str or kind not in _EVENTS:
         _take_message(event, tally)
 
 

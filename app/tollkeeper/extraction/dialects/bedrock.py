@@ -50,14 +50,7 @@ _HEADERS: Final = {
     b"x-amzn-bedrock-cache-write-input-token-count": "write",
 }
 _HEADER_COUNT: Final = re.compile(rb"[0-9]{1,18}")
-_FRAMES: Final = (
-    "messageStart",
-    "contentBlockStart",
-    "contentBlockDelta",
-    "contentBlockStop",
-    "messageStop",
-    "metadata",
-)
+_FRAMES: Final = ("messageStart", "contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop")
 _DELTA: Final = "contentBlockDelta.delta"
 PLACES: tuple[str, ...] = (
     "stopReason",
@@ -81,24 +74,19 @@ PLACES: tuple[str, ...] = (
 
 def claims(event: Event) -> bool:
     """Counts under Converse's names, a frame of its stream, counts of Titan or Llama, or the metrics of an invocation."""
-    usage = event.get("usage")
-    if type(usage) is dict and "inputTokens" in usage:
+    if _states_use(event) or _states_use(event.get("metadata")):
         return True
-    if "stopReason" in event and "output" in event:
+    if METRICS in event or type(event.get("inputTokens")) is int or ("stopReason" in event and "output" in event):
         return True
-    if len(event) == 1:
-        name = next(iter(event))
-        return (name in _FRAMES and type(event[name]) is dict) or type(event.get("inputTokens")) is int
-    return METRICS in event or any(name in event for name in _TOP)
+    return any(name in event for name in _TOP) or any(type(event.get(name)) is dict for name in _FRAMES)
 
 
 def take(event: Event, tally: Tally) -> None:
     """Note what an answer, or one frame of its stream, says."""
     if "contentBlockDelta" in event:
         _take_delta(event["contentBlockDelta"], tally)
-    elif "metadata" in event and len(event) == 1:
-        metadata = event["metadata"]
-        _put_usage(metadata.get("usage") if type(metadata) is dict else None, tally)
+    elif _states_use(event.get("metadata")):
+        _put_usage(event["metadata"]["usage"], tally)
         tally.end()
     elif "inputTokens" in event:
         tally.free = True
@@ -135,6 +123,11 @@ def header_counts(headers: Sequence[tuple[bytes, bytes]]) -> Counts | None:
         if ours is not None and _HEADER_COUNT.fullmatch(value.strip()):
             raw[ours] = int(value)
     return counts(raw) if "in" in raw or "out" in raw else None
+
+
+def _states_use(holder: object) -> bool:
+    usage = holder.get("usage") if type(holder) is dict else None
+    return type(usage) is dict and "inputTokens" in usage
 
 
 def _put_usage(usage: object, tally: Tally) -> None:

@@ -60,7 +60,7 @@ PLACES: tuple[str, ...] = (
 )
 
 _EVENTS: Final = ("interaction.", "content.", "step.")
-_LAST: Final = frozenset({"interaction.complete", "interaction.completed"})
+_LAST: Final = ("interaction.complete", "interaction.completed")
 
 
 def claims(event: Event) -> bool:

@@ -20,20 +20,22 @@ if TYPE_CHECKING:
 NAME = "openai_chat"
 PATHS: tuple[str, ...] = ("/completions",)
 
-_CACHED: Final = (
-    "cached_tokens",  # Together, some Hugging Face
-    "num_cached_tokens",  # Mistral
-    "prompt_cache_hit_tokens",  # DeepSeek
-    "cache_read_input_tokens",  # LiteLLM, a second name of what the details say
-)
+_FLAT: Final = {
+    "cached_tokens": "cached",  # Together, some Hugging Face
+    "num_cached_tokens": "cached",  # Mistral
+    "prompt_cache_hit_tokens": "cached",  # DeepSeek
+    "cache_read_input_tokens": "cached",  # LiteLLM, another name of what the details say
+    "cache_creation_input_tokens": "cache_write",  # LiteLLM as well
+    "reasoning_tokens": "reasoning",
+    "citation_tokens": "citations",  # Perplexity
+}
+"""Parts that stand beside the totals, under the names of single services. Where the details say them too, they agree, or
+one of the two is a zero that the service does not fill."""
 _USAGE: Final = (
     "prompt_tokens",
     "completion_tokens",
     "total_tokens",
-    "reasoning_tokens",
-    "citation_tokens",
-    "cache_creation_input_tokens",
-    *_CACHED,
+    *_FLAT,
     "prompt_tokens_details.cached_tokens",
     "prompt_tokens_details.cache_write_tokens",
     "prompt_tokens_details.cache_creation_tokens",
@@ -85,10 +87,10 @@ def put_usage(usage: object, tally: Tally) -> None:
     if type(usage) is not dict:
         tally.doubt = True
         return
-    for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
-        tally.put(name, usage.get(name))
-    if len(usage) > 3:
-        _put_parts(usage, tally)
+    tally.put("prompt_tokens", usage.get("prompt_tokens"))
+    tally.put("completion_tokens", usage.get("completion_tokens"))
+    tally.put("total_tokens", usage.get("total_tokens"))
+    _put_parts(usage, tally)
     if tally.raw:
         tally.settle()
 
@@ -105,40 +107,23 @@ def counts(raw: Mapping[str, int]) -> Counts:
         tokens_out = max(0, total - tokens_in)
     elif reasoning and total == tokens_in + tokens_out + reasoning:
         tokens_out += reasoning  # xAI: 12 + 1 + 228 = 241
-    elif "citation_tokens" in raw:
-        tokens_out += reasoning + raw["citation_tokens"]  # Perplexity's deep research charges both on top
+    elif "citations" in raw:
+        tokens_out += reasoning + raw["citations"]  # Perplexity's deep research charges both on top
     return Counts(tokens_in, tokens_out, raw.get("cached", 0), raw.get("cache_write", 0), reasoning)
 
 
 def _put_parts(usage: Event, tally: Tally) -> None:
     details = usage.get("prompt_tokens_details")
-    details = details if type(details) is dict else {}
-    cached = [details.get("cached_tokens"), *(usage.get(name) for name in _CACHED)]
-    _put_largest("cached", cached, tally)
-    written = [
-        details.get("cache_write_tokens"),
-        details.get("cache_creation_tokens"),
-        usage.get("cache_creation_input_tokens"),
-    ]
-    _put_largest("cache_write", written, tally)
+    if type(details) is dict:
+        tally.put("cached", details.get("cached_tokens"))
+        tally.put("cache_write", details.get("cache_write_tokens"))
+        tally.put_larger("cache_write", details.get("cache_creation_tokens"))
     details = usage.get("completion_tokens_details")
-    details = details if type(details) is dict else {}
-    _put_largest("reasoning", [details.get("reasoning_tokens"), usage.get("reasoning_tokens")], tally)
-    tally.put("citation_tokens", usage.get("citation_tokens"))
-
-
-def _put_largest(name: str, values: list[object], tally: Tally) -> None:
-    """Several names of one count agree or are zero where a service does not fill them."""
-    largest = -1
-    for value in values:
-        if value is None:
-            continue
-        tally.put(name, value)
-        if tally.raw[name] < 0:
-            return
-        largest = max(largest, tally.raw[name])
-    if largest >= 0:
-        tally.raw[name] = largest
+    if type(details) is dict:
+        tally.put("reasoning", details.get("reasoning_tokens"))
+    if not _FLAT.keys().isdisjoint(usage):
+        for name, part in _FLAT.items():
+            tally.put_larger(part, usage.get(name))
 
 
 def _identify(call_id: object, choices: object, tally: Tally) -> None:

@@ -47,9 +47,7 @@ PLACES: tuple[str, ...] = (
 )
 
 _EVENTS: Final = ("image_generation.", "image_edit.", "transcript.text.", "speech.audio.")
-_LAST: Final = frozenset(
-    {"image_generation.completed", "image_edit.completed", "transcript.text.done", "speech.audio.done"}
-)
+_LAST: Final = ("image_generation.completed", "image_edit.completed", "transcript.text.done", "speech.audio.done")
 
 
 def claims(event: Event) -> bool:

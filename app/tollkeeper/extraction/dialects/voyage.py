@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 NAME = "voyage"
 PATHS: tuple[str, ...] = ()
 
-PLACES: tuple[str, ...] = ("object", "model", "usage.total_tokens")
+PLACES: tuple[str, ...] = ("object", "model", "results.index", "usage.total_tokens")
 
 
 def claims(event: Event) -> bool:
-    """A list whose usage is a total alone."""
+    """A list, of vectors or of ranked documents, whose usage is a total alone."""
     usage = event.get("usage")
-    return event.get("object") == "list" and type(usage) is dict and "total_tokens" in usage
+    is_list = event.get("object") == "list" or "results" in event
+    return is_list and type(usage) is dict and "total_tokens" in usage
 
 
 def take(event: Event, tally: Tally) -> None:
