@@ -11,12 +11,12 @@ from tollkeeper.cli.instant import INSTANT
 from tollkeeper.cli.printing import print_json, print_table
 
 
-@click.group("customers")
-def command() -> None:
+@click.group()
+def customers() -> None:
     """Add customers and choose their plans."""
 
 
-@command.command()
+@customers.command()
 @click.argument("user_id")
 @click.option("--email", required=True, help="One address; notices go there.")
 @click.option("--plan", "plan_id", required=True)
@@ -39,7 +39,7 @@ def add(user_id: str, email: str, plan_id: str, stripe_customer_id: str | None, 
     click.echo(f"{user_id}: {'was there already, the same' if added.existed else 'added'}, on plan {plan_id}")
 
 
-@command.command()
+@customers.command()
 @click.argument("user_id")
 @click.argument("plan_id", metavar="PLAN")
 def plan(user_id: str, plan_id: str) -> None:
@@ -57,15 +57,15 @@ def plan(user_id: str, plan_id: str) -> None:
         click.echo(f"{user_id}: from plan {move.before} to {move.after}, prices from the next period on")
 
 
-@command.command("list")
+@customers.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def list_customers(as_json: bool) -> None:
     """List all customers."""
     from tollkeeper.services.onboarding import all_customers
 
-    customers = all_customers(runtime().database)
+    found = all_customers(runtime().database)
     if as_json:
-        print_json(customers)
+        print_json(found)
         return
-    rows = [(c.user_id, c.email or "-", c.plan_id, c.status, c.stripe_customer_id or "-") for c in customers]
+    rows = [(c.user_id, c.email or "-", c.plan_id, c.status, c.stripe_customer_id or "-") for c in found]
     print_table(("customer", "email", "plan", "status", "at Stripe"), rows)

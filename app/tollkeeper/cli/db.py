@@ -8,12 +8,12 @@ from tollkeeper.cli.edge import runtime
 from tollkeeper.cli.printing import working
 
 
-@click.group("db")
-def command() -> None:
+@click.group()
+def db() -> None:
     """Bring the database's schema up to date."""
 
 
-@command.command()
+@db.command()
 def upgrade() -> None:
     """Run the migrations that have not run, and make partitions for the months ahead."""
     from tollkeeper.services.upgrading import upgrade_database
@@ -28,7 +28,7 @@ def upgrade() -> None:
     click.echo(f"partitions: {', '.join(f'{month:%Y-%m}' for month in done.months) or 'all there already'}")
 
 
-@command.command()
+@db.command()
 def sql() -> None:
     """Print all migrations as SQL, for somebody who runs them by hand."""
     from tollkeeper.services.upgrading import upgrade_statements

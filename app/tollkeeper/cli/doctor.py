@@ -8,9 +8,9 @@ from tollkeeper.cli.edge import runtime
 from tollkeeper.cli.printing import print_json, print_table, working
 
 
-@click.command("doctor")
+@click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def command(as_json: bool) -> None:
+def doctor(as_json: bool) -> None:
     """Check versions, settings, connections, schema and money. Secrets are masked. Exit status 1 if something failed."""
     from tollkeeper.services.inspecting import inspect
 

@@ -40,7 +40,7 @@ class Mistake(Failure):
 
 
 class Edge(click.Group):
-    """The top of the command tree. `commands_in` names each command's module, where it is called `command`."""
+    """The top of the command tree. `commands_in` names each command's module; there it has its own name."""
 
     def __init__(self, *args: Any, commands_in: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -52,7 +52,7 @@ class Edge(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self._commands_in:
             return None
-        command = import_module(self._commands_in[cmd_name][0]).command
+        command = getattr(import_module(self._commands_in[cmd_name][0]), cmd_name)
         assert isinstance(command, click.Command)
         return command
 

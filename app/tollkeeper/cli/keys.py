@@ -8,12 +8,12 @@ from tollkeeper.cli.edge import runtime
 from tollkeeper.cli.printing import instant, print_json, print_table
 
 
-@click.group("keys")
-def command() -> None:
+@click.group()
+def keys() -> None:
     """Issue, list and revoke API keys."""
 
 
-@command.command()
+@keys.command()
 @click.argument("user_id")
 def issue(user_id: str) -> None:
     """Make an API key. It is the last line printed, and it is shown this once: only its hash is kept."""
@@ -25,23 +25,23 @@ def issue(user_id: str) -> None:
     click.echo(key)
 
 
-@command.command("list")
+@keys.command("list")
 @click.argument("user_id")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def list_keys(user_id: str, as_json: bool) -> None:
     """List a customer's keys by their first characters."""
     from tollkeeper.services import onboarding
 
-    keys = onboarding.list_keys(runtime().database, user_id)
+    found = onboarding.list_keys(runtime().database, user_id)
     if as_json:
         columns = ("prefix", "user_id", "created_at", "revoked_at")
-        print_json([{column: getattr(key, column) for column in columns} for key in keys])
+        print_json([{column: getattr(key, column) for column in columns} for key in found])
         return
-    rows = [(f"{k.prefix}…", instant(k.created_at), instant(k.revoked_at) if k.revoked_at else "-") for k in keys]
+    rows = [(f"{k.prefix}…", instant(k.created_at), instant(k.revoked_at) if k.revoked_at else "-") for k in found]
     print_table(("key", "created", "revoked"), rows)
 
 
-@command.command()
+@keys.command()
 @click.argument("key")
 def revoke(key: str) -> None:
     """Refuse a key from the next request on. KEY is the whole key or the first characters that `keys list` shows."""

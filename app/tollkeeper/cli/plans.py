@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from tollkeeper.storage.plans import PlanListing
 
 
-@click.group("plans")
-def command() -> None:
+@click.group()
+def plans() -> None:
     """Apply and list plans."""
 
 
-@command.command("apply")
+@plans.command("apply")
 @click.argument("file", type=click.File("rb"))
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 @click.option("--now", "immediate", is_flag=True, help="New prices count for the periods that are open, too.")
@@ -32,17 +32,17 @@ def apply_file(file: IO[bytes], dry_run: bool, immediate: bool) -> None:
     from tollkeeper.domain.plan_file import MAX_BYTES, parse_plans
     from tollkeeper.services.planning import apply_plans
 
-    plans = parse_plans(file.read(MAX_BYTES + 1))
+    wanted = parse_plans(file.read(MAX_BYTES + 1))
     here = runtime()
     with working("Applying plans"):
-        changes = apply_plans(here.database, plans, here.clock.now(), immediate=immediate, dry_run=dry_run)
+        changes = apply_plans(here.database, wanted, here.clock.now(), immediate=immediate, dry_run=dry_run)
     for change in changes:
         _print_change(change)
     if dry_run:
         click.echo("Nothing was changed, because of --dry-run.")
 
 
-@command.command("list")
+@plans.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def list_plans(as_json: bool) -> None:
     """List the plans as they are in force now."""

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 _FORMS: dict[str, Form] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
 
 
-@click.group("usage")
-def command() -> None:
+@click.group()
+def usage() -> None:
     """Show and import usage."""
 
 
-@command.command()
+@usage.command()
 @click.argument("user_id")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def show(user_id: str, as_json: bool) -> None:
@@ -39,7 +39,7 @@ def show(user_id: str, as_json: bool) -> None:
     _print_recent(overview)
 
 
-@command.command("import")
+@usage.command("import")
 @click.argument("path", type=click.Path(exists=True, dir_okay=False, allow_dash=True), metavar="FILE.jsonl|FILE.csv|-")
 def import_file(path: str) -> None:
     """Store usage that happened elsewhere.

@@ -32,7 +32,8 @@ def mask_url(url: str) -> str:
     query = "&".join(
         f"{key}={MASK if _SECRET_PARAMETER.search(key) else value}" for key, value in parse_qsl(parts.query)
     )
-    return parts._replace(netloc=f"{name}{f':{MASK}' if colon else ''}{at}{host}", query=query).geturl()
+    host = f"{name}{f':{MASK}' if colon else ''}{at}{host}"
+    return f"{parts.scheme}://{host}{parts.path}{'?' if query else ''}{query}"
 
 
 def _shown(value: object) -> str | None:

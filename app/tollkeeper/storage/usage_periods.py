@@ -132,7 +132,7 @@ def save_rerated(
 
 def charged_events(connection: Connection, period: UsagePeriod) -> Iterator[list[StoredUsage]]:
     """The period's billable events in the order in which they were stored, a page at a time."""
-    result = connection.execution_options(yield_per=_PAGE).execute(
+    result = connection.execute(
         text(
             """
             SELECT id, "timestamp", model_id, tokens_in, tokens_out, cached_tokens_in, cache_write_tokens_in,
@@ -143,6 +143,7 @@ def charged_events(connection: Connection, period: UsagePeriod) -> Iterator[list
             """
         ),
         {"user": period.user_id, "start": period.period_start, "end": period.period_end},
+        execution_options={"yield_per": _PAGE},
     )
     for page in result.mappings().partitions():
         yield [_stored_usage(dict(row)) for row in page]
