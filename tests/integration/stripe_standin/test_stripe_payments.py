@@ -270,6 +270,7 @@ def test_a_question_that_is_refused_raises_for_good(payments: StripePayments, me
 
     assert (error.value.code, error.value.transient) == ("stripe_refused", False)
     assert (error.value.outcome.status, error.value.outcome.code) == (400, "resource_missing")
+    assert str(error.value) == "Stripe refused: No such customer: 'cus_nobody'"
 
 
 @pytest.mark.parametrize(
@@ -406,6 +407,7 @@ def gateway() -> Iterator[Gateway]:
         (400, b'{"error": {}}', Refused(400, "no reason given")),
         (404, b"<html>not found</html>", OutcomeUnknown("HTTP 404 with a body that is not Stripe's")),
         (429, b"<html>slow down</html>", RateLimited()),
+        (400, b'{"error": {"code": "rate_limit", "message": "as it was said before 429"}}', RateLimited()),
         (502, b"<html>bad gateway</html>", Failed(502)),
         (502, b"{}", Failed(502)),
         (502, b'{"error": "Bad gateway"}', OutcomeUnknown("AttributeError while reading the answer")),

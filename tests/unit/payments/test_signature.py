@@ -98,6 +98,14 @@ def test_a_hostile_or_broken_header_is_one_kind_of_refusal(header: bytes | str |
         verify_stripe(BODY, header, SECRET, NOW)
 
 
+@pytest.mark.parametrize("stamp", ["", "soon", "-1", "1.5", "1_0", "9" * 5000])
+def test_a_time_that_is_no_time_is_refused_even_if_it_is_signed(stamp: str) -> None:
+    digest = hmac.new(SECRET.encode(), stamp.encode() + b"." + BODY, hashlib.sha256).hexdigest()
+
+    with pytest.raises(SignatureRefused, match="no usable time"):
+        verify_stripe(BODY, f"t={stamp},v1={digest}", SECRET, NOW)
+
+
 def test_two_times_are_refused_even_if_one_of_them_is_signed() -> None:
     header = sign_stripe(BODY, SECRET, NOW)
 
