@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import chain, islice
 from typing import IO, Literal, TypeAlias, TypeVar
 
@@ -31,6 +32,12 @@ Form: TypeAlias = Literal["jsonl", "csv"]
 Line: TypeAlias = tuple[int, bytes | None]
 """Number and text; None in place of a line that is too long."""
 T = TypeVar("T")
+
+
+class Reason(str):
+    """Why there is no event in a line."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,26 +117,21 @@ class _Import:
     async def _store(self, batch: list[Line], read: RowReader) -> None:
         """Store one batch, and tell of its bad rows in the order of the file."""
         now = self._clock.now()
-        outcomes: dict[int, UsageEvent | Settled | Exception] = {}
-        for number, text in batch:
-            try:
-                outcomes[number] = event_of(read(_decoded(text)), now)
-            except InvalidInput as error:
-                outcomes[number] = error
-        events = {number: event for number, event in outcomes.items() if isinstance(event, UsageEvent)}
-        outcomes.update(zip(events, await self._settled(list(events.values())), strict=True))
-        for number, outcome in outcomes.items():
-            self._count(number, outcome)
+        found = {number: _event(text, read, now) for number, text in batch}
+        events = {number: event for number, event in found.items() if isinstance(event, UsageEvent)}
+        settled = dict(zip(events, await self._settled(list(events.values()), now), strict=True))
+        for number, event in found.items():
+            self._count(number, event if isinstance(event, Reason) else settled[number])
 
-    async def _settled(self, events: list[UsageEvent]) -> list[Settled | Exception]:
+    async def _settled(self, events: list[UsageEvent], now: datetime) -> list[Settled | Exception]:
         if not events:
             return []
         try:
-            return await self._settlement.settle(events, now=self._clock.now())
+            return await self._settlement.settle(events, now=now)
         except StoreUnavailable as error:
             raise ImportStopped(error, self._summary) from error
 
-    def _count(self, number: int, outcome: object) -> None:
+    def _count(self, number: int, outcome: Settled | Exception | Reason) -> None:
         summary = self._summary
         if isinstance(outcome, Settled) and outcome.status == "accepted":
             self._summary = replace(summary, accepted=summary.accepted + 1)
@@ -140,8 +142,18 @@ class _Import:
             self._watch.rejected(Rejected(number, _reason(outcome)))
 
 
-def _reason(outcome: object) -> str:
+def _event(text: bytes | None, read: RowReader, now: datetime) -> UsageEvent | Reason:
+    """The event in a line, or why there is none; in words, since an error would keep alive all that led to it."""
+    try:
+        return event_of(read(_decoded(text)), now)
+    except InvalidInput as error:
+        return Reason(str(error))
+
+
+def _reason(outcome: Settled | Exception | Reason) -> str:
     """Why a row was not stored: `field: expected …`."""
+    if isinstance(outcome, Reason):
+        return outcome
     if isinstance(outcome, Settled):
         return "id: expected one that was not seen before with other content"
     if isinstance(outcome, CustomerUnknown):
@@ -150,7 +162,6 @@ def _reason(outcome: object) -> str:
         return f"row: expected figures that the database takes, but {str(outcome).splitlines()[0]}"
     if isinstance(outcome, TollkeeperError):
         return str(outcome) if isinstance(outcome, InvalidInput) else f"row: {outcome}"
-    assert isinstance(outcome, Exception)
     raise outcome
 
 
