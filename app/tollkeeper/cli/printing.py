@@ -17,7 +17,7 @@ import click
 
 
 def print_json(document: object) -> None:
-    """The document and nothing else; whole numbers as numbers, fractions as strings, so that every reader gets them exactly."""
+    """The document and nothing else. Decimals are strings, so that every reader gets them exactly."""
     click.echo(json.dumps(plain(document), indent=2))
 
 
@@ -32,13 +32,18 @@ def plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return instant(value)
     if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else f"{value:f}"
+        return f"{value:f}"
     return str(value) if isinstance(value, UUID) else value
 
 
 def instant(at: datetime) -> str:
     """`2026-11-01T00:00:00Z`."""
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def exact(quantity: Decimal | int) -> Decimal | int:
+    """A quantity for a document: a number where it is whole, else a decimal."""
+    return int(quantity) if quantity == int(quantity) else quantity
 
 
 def number(value: Decimal | int) -> str:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from tollkeeper.cli.printing import number, plain, print_json, print_table
+from tollkeeper.cli.printing import exact, number, plain, print_json, print_table
 
 
 @dataclass
@@ -21,7 +21,8 @@ def test_a_document_is_plain_json_with_exact_numbers() -> None:
     document = {
         "id": UUID(int=7),
         "at": datetime(2026, 11, 1, 1, tzinfo=timezone(timedelta(hours=1))),
-        "lines": (Line(120, Decimal(400000)), Line(0, Decimal("0.10"))),
+        "lines": (Line(120, Decimal(400_000)), Line(0, Decimal("0.10"))),
+        "quantities": [exact(Decimal("400000.000")), exact(Decimal("1.5")), exact(7)],
         "none": None,
         "yes": True,
     }
@@ -29,7 +30,8 @@ def test_a_document_is_plain_json_with_exact_numbers() -> None:
     assert plain(document) == {
         "id": "00000000-0000-0000-0000-000000000007",
         "at": "2026-11-01T00:00:00Z",
-        "lines": [{"amount": 120, "quantity": 400000}, {"amount": 0, "quantity": "0.10"}],
+        "lines": [{"amount": 120, "quantity": "400000"}, {"amount": 0, "quantity": "0.10"}],
+        "quantities": [400_000, "1.5", 7],
         "none": None,
         "yes": True,
     }

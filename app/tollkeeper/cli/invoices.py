@@ -1,0 +1,175 @@
+"""`tollkeeper invoices`: what periods come to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import click
+
+from tollkeeper.cli.edge import runtime
+from tollkeeper.cli.instant import INSTANT
+from tollkeeper.cli.printing import exact, instant, number, print_json, print_table, working
+from tollkeeper.domain.errors import NotFound
+
+if TYPE_CHECKING:
+    from tollkeeper.domain.period import Period
+    from tollkeeper.storage.invoices import Invoice, InvoiceLine
+
+
+@click.group()
+def invoices() -> None:
+    """Draft, list and show invoices."""
+
+
+@invoices.command()
+@click.option("--as-of", type=INSTANT, help="Close what ended at or before this instant; now if left out.")
+def draft(as_of: datetime | None) -> None:
+    """Close every period that is over and draft its invoice. Sends nothing to anyone.
+
+    Usage that is stored by now counts, whenever it was recorded. Exit status 1 if a period was parked for a person to look at.
+    """
+    from tollkeeper.services.closing import close_due
+
+    here = runtime()
+    now = here.clock.now()
+    with working("Closing periods"):
+        done = close_due(here.database, now=now, as_of=as_of or now, collect=here.settings.collect)
+    click.echo(f"closed {done.closed} drafted {done.invoices} closed before {done.already} parked {done.parked}")
+    if done.parked:
+        click.echo("Parked periods do not agree with their events; see: tollkeeper reconcile", err=True)
+        click.get_current_context().exit(1)
+
+
+@invoices.command("list")
+@click.option("--user", "user_id", metavar="USER_ID", help="Only this customer's.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def list_invoices(user_id: str | None, as_json: bool) -> None:
+    """List invoices, the newest period first."""
+    from tollkeeper.services.invoicing import all_invoices
+
+    found = all_invoices(runtime().database, user_id)
+    if as_json:
+        print_json([_document(invoice) for invoice in found])
+    else:
+        header = ("invoice", "customer", "period", "status", "total")
+        print_table(header, [_row(invoice) for invoice in found], right=frozenset({4}))
+
+
+@invoices.command()
+@click.argument("invoice_id", metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def show(invoice_id: str, as_json: bool) -> None:
+    """Show an invoice with its lines."""
+    from tollkeeper.services.invoicing import invoice_with_lines
+
+    invoice, lines = invoice_with_lines(runtime().database, _id(invoice_id))
+    if as_json:
+        print_json({**_document(invoice), "lines": _line_documents(lines)})
+        return
+    click.echo(f"invoice   {invoice.id}, {invoice.status}")
+    click.echo(f"customer  {invoice.user_id}, on plan {invoice.plan_id} version {invoice.plan_version}")
+    click.echo(f"period    {_span(invoice.period)}")
+    if invoice.stripe_invoice_id is not None:
+        click.echo(f"Stripe    {invoice.stripe_invoice_id}")
+    if invoice.alarm is not None:
+        click.echo(f"alarm     {invoice.alarm}")
+    _print_lines(lines, invoice.total_amount, invoice.currency)
+
+
+@invoices.command()
+@click.argument("user_id")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def preview(user_id: str, as_json: bool) -> None:
+    """Show what a customer's invoice would say if the period of now were closed now."""
+    from tollkeeper.services import invoicing
+
+    here = runtime()
+    found = invoicing.preview(here.database, user_id, at=here.clock.now())
+    if as_json:
+        print_json(
+            {
+                "user_id": found.user_id,
+                "period_start": found.period.start,
+                "period_end": found.period.end,
+                "currency": found.currency,
+                "total_amount": found.total_amount,
+                "lines": _line_documents(found.lines),
+            }
+        )
+        return
+    click.echo(f"customer  {found.user_id}")
+    click.echo(f"period    {_span(found.period)}, not closed")
+    _print_lines(found.lines, found.total_amount, found.currency)
+
+
+def _id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise NotFound("invoice", text[:60]) from None
+
+
+def _span(period: Period) -> str:
+    return f"{instant(period.start)} to {instant(period.end)}"
+
+
+def _row(invoice: Invoice) -> tuple[str, ...]:
+    from tollkeeper.domain.currency import display
+
+    total = display(invoice.total_amount, invoice.currency)
+    return str(invoice.id), invoice.user_id, _span(invoice.period), invoice.status, total
+
+
+def _print_lines(lines: Sequence[InvoiceLine], total: int, currency: str) -> None:
+    from tollkeeper.domain.currency import display
+
+    rows = [(line.kind, line.description, number(line.quantity), display(line.amount, currency)) for line in lines]
+    click.echo()
+    print_table(
+        ("kind", "description", "quantity", "amount"),
+        [*rows, ("", "total", "", display(total, currency))],
+        right=frozenset({2, 3}),
+    )
+
+
+def _document(invoice: Invoice) -> dict[str, Any]:
+    return {
+        "id": invoice.id,
+        "user_id": invoice.user_id,
+        "period_start": invoice.period.start,
+        "period_end": invoice.period.end,
+        "revision": invoice.revision,
+        "currency": invoice.currency,
+        "status": invoice.status,
+        "total_amount": invoice.total_amount,
+        "plan_id": invoice.plan_id,
+        "plan_version": invoice.plan_version,
+        "collect": invoice.collect,
+        "stripe_invoice_id": invoice.stripe_invoice_id,
+        "arrival_cutoff": invoice.arrival_cutoff,
+        "created_at": invoice.created_at,
+        "finalized_at": invoice.finalized_at,
+        "paid_at": invoice.paid_at,
+        "alarm": invoice.alarm,
+    }
+
+
+def _line_documents(lines: Sequence[InvoiceLine]) -> list[dict[str, Any]]:
+    return [
+        {
+            "position": position,
+            "kind": line.kind,
+            "model_id": line.model_id,
+            "token_type": line.token_type,
+            "quantity": exact(line.quantity),
+            "unit_amount_decimal": line.unit_amount,
+            "amount": line.amount,
+            "description": line.description,
+            "period_start": line.period.start,
+            "period_end": line.period.end,
+        }
+        for position, line in enumerate(lines, 1)
+    ]
