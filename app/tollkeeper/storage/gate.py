@@ -7,7 +7,6 @@ together with a crash of the database loses no usage.
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import orjson
 import psycopg
 from psycopg.rows import dict_row
 
@@ -173,7 +173,7 @@ class AccountReader:
         instants: Sequence[datetime],
     ) -> list[Account | Exception]:
         async with connection.cursor(row_factory=dict_row) as cursor:
-            await cursor.execute(statement, (json.dumps(asked),))
+            await cursor.execute(statement, (orjson.dumps(asked).decode(),))
             rows = await cursor.fetchall()
         answers: list[Account | Exception] = [CustomerUnknown() for _ in instants]
         for row in rows:

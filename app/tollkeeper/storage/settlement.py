@@ -7,7 +7,6 @@ journal) the same events are offered again and those that are stored already are
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +15,7 @@ from itertools import count
 from typing import Any, Literal
 from uuid import UUID
 
+import orjson
 import psycopg
 from psycopg import errors
 from psycopg.rows import dict_row
@@ -23,7 +23,7 @@ from psycopg.rows import dict_row
 from tollkeeper.domain.account import Account
 from tollkeeper.domain.errors import StoreUnavailable, TollkeeperError
 from tollkeeper.domain.event import UsageEvent
-from tollkeeper.domain.pricing.rating import rate, running_cost, unpriced
+from tollkeeper.domain.pricing.rating import running_cost, unpriced, usage_amount
 from tollkeeper.domain.pricing.tariff import Tariff
 from tollkeeper.domain.quota import thresholds_crossed
 from tollkeeper.domain.usage import Usage, quantities
@@ -93,7 +93,7 @@ class _Ledger:
     def rated(self) -> None:
         """Bring the rounded bill up to date."""
         if self.changed:
-            self.spent = rate(self.tariff, self.totals).usage_amount
+            self.spent = usage_amount(self.tariff, self.totals)
 
 
 class Settlement:
@@ -211,7 +211,7 @@ class Settlement:
             for _, account in sorted(by_key.items())
         ]
         async with connection.cursor(row_factory=dict_row) as cursor:
-            await cursor.execute(_LOCK, (json.dumps(wanted),))
+            await cursor.execute(_LOCK, (orjson.dumps(wanted).decode(),))
             rows = await cursor.fetchall()
         ledgers = {}
         for row in rows:
@@ -248,7 +248,7 @@ class Settlement:
                 "user_id": user_id,
                 "period_start": start.isoformat(),
                 "events": ledger.events,
-                "tokens": ledger.tokens,
+                "tokens": str(ledger.tokens),
                 "totals": totals_to_json(ledger.totals),
                 "cost_units": str(ledger.cost_units),
                 "spent": ledger.spent,
@@ -258,9 +258,11 @@ class Settlement:
         await connection.execute(
             _WRITE,
             {
-                "events": json.dumps(rows),
-                "periods": json.dumps(periods),
-                "alerts": json.dumps([alert for ledger in changed.values() for alert in _alerts(ledger, now)]),
+                "events": orjson.dumps(rows).decode(),
+                "periods": orjson.dumps(periods).decode(),
+                "alerts": orjson.dumps(
+                    [alert for ledger in changed.values() for alert in _alerts(ledger, now)]
+                ).decode(),
                 "now": now,
                 "holds": [charge.event.id for charge in charges],
             },
@@ -299,7 +301,7 @@ def _alerts(ledger: _Ledger, now: datetime) -> list[dict[str, Any]]:
             "period_end": period.end.isoformat(),
             "threshold": threshold,
             "quota_tokens": quota,
-            "used_tokens": ledger.tokens,
+            "used_tokens": str(ledger.tokens),
         }
         for threshold in thresholds_crossed(ledger.tokens_before, ledger.tokens, quota)
     ]

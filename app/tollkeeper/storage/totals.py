@@ -1,6 +1,6 @@
 """A period's totals as they are kept in `usage_periods.totals`: `{model_id: {meter: quantity}}`.
 
-Whole numbers are JSON numbers, fractions are strings, so that every reader gets them exactly.
+Whole numbers are JSON numbers, fractions and what passes 64 bits are strings, so that every reader gets them exactly.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from tollkeeper.domain.money import BIGINT_MAX
 from tollkeeper.domain.usage import Key, Totals
 
 
@@ -34,6 +35,6 @@ def totals_to_json(totals: Totals) -> dict[str, dict[str, int | str]]:
     """Plain JSON for `usage_periods.totals`."""
     nested: dict[str, dict[str, int | str]] = {}
     for (model, meter), quantity in totals.items():
-        whole = quantity == int(quantity)
-        nested.setdefault(model, {})[meter] = int(quantity) if whole else f"{quantity:f}"
+        plain = quantity == int(quantity) and quantity <= BIGINT_MAX
+        nested.setdefault(model, {})[meter] = int(quantity) if plain else f"{Decimal(quantity):f}"
     return nested

@@ -50,7 +50,7 @@ class Desk:
 
     def plan(self, limits: str = "", text: str = PRO) -> None:
         with self.database.transaction() as connection:
-            for plan in parse_plans(text.format(limits=limits)):
+            for plan in parse_plans(text.replace("{limits}", limits)):
                 save_plan(connection, plan, BEGINNING)
                 add_version(connection, plan, 1, BEGINNING, immediate=False)
 
