@@ -26,7 +26,7 @@ clean:
 # The build backend is among the pins, so that the package itself is built without downloading a second copy of it.
 $(READY): requirements.txt pyproject.toml
 	@echo "Installing the pinned requirements into .venv (this once; about a minute)"
-	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3")'
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3")'
 	$(PYTHON) -m venv .venv
 	$(PIP) --requirement requirements.txt
 	$(PIP) --no-deps --no-build-isolation --editable .

@@ -117,7 +117,8 @@ def _ordinary_user() -> list[str]:
     if all(open_to_all(Path(place)) for place in (sys.executable, sys.prefix, sys.base_prefix)):
         return prefix
     # Root's own Python below a closed home: the account may read it, which is all that it gets of root's rights.
-    return [*prefix, "--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]
+    reading = "+dac_read_search"
+    return [*prefix, "--securebits", "+no_setuid_fixup", "--inh-caps", reading, "--ambient-caps", reading]
 
 
 @pytest.mark.parametrize(
