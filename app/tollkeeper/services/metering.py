@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import ROUND_FLOOR, Decimal
@@ -32,7 +32,9 @@ from tollkeeper.domain.usage import TokenType
 from tollkeeper.extraction.request import RequestFacts
 from tollkeeper.grouping import Grouped
 from tollkeeper.services.journaling import Journal, replay
+from tollkeeper.services.onboarding import welcome
 from tollkeeper.settings import Settings
+from tollkeeper.storage.database import Database
 from tollkeeper.storage.gate import Ask, Gate, StoredHold
 from tollkeeper.storage.referee import Case, Referee, Ruling
 from tollkeeper.storage.settlement import Charge, Settled, Settlement
@@ -69,12 +71,11 @@ class Admission:
 class Metering:
     """Admits and settles the requests of one event loop."""
 
-    def __init__(self, settings: Settings, clock: Clock, on_unknown: Callable[[str], bool] | None = None) -> None:
+    def __init__(self, settings: Settings, clock: Clock) -> None:
         budget = settings.store_budget_ms / 1000
         url, schema = settings.need_database_url(), settings.db_schema
         self._settings = settings
         self._clock = clock
-        self._create_customer = on_unknown
         self._gate = Gate(url, schema, budget_seconds=budget)
         self._settlement = Settlement(url, schema, budget_seconds=budget)
         self._referee = Referee(url, schema, self._worth, budget_seconds=budget)
@@ -124,15 +125,18 @@ class Metering:
         try:
             account = await self._gate.ask(ask)
         except CustomerUnknown:
-            if caller.user_id is None or self._create_customer is None:
+            if caller.user_id is None or self._settings.default_plan is None:
                 raise
-            if not await asyncio.to_thread(self._create_customer, caller.user_id):
-                raise
+            await asyncio.to_thread(self._welcome, caller.user_id, self._settings.default_plan)
             account = await self._gate.ask(ask)
         if account.status != "active":
             raise CustomerInactive
         self._remember(caller, account)
         return account
+
+    def _welcome(self, user_id: str, plan_id: str) -> None:
+        with Database(self._settings.need_database_url(), self._settings.db_schema) as database:
+            welcome(database, user_id, plan_id, self._clock.now())
 
     async def _decide(self, ask: Ask, account: Account, facts: RequestFacts) -> Verdict | None:
         """Let the request pass or raise why not; None where there was nothing to decide."""

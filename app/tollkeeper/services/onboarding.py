@@ -88,6 +88,17 @@ def add_customer(
     return Added(found, existed=True)
 
 
+def welcome(database: Database, user_id: str, plan_id: str, now: datetime) -> None:
+    """Make a customer that the host app named for the first time, on the default plan; nothing where there is one already.
+
+    No mail address is known of them, so they get no notices until one is set. Raises `NotFound` for the plan.
+    """
+    newcomer = Customer(validate_user_id(user_id), None, plan_id, None, "active", None, now)
+    with database.transaction() as connection:
+        load_plan(connection, plan_id)
+        insert_customer(connection, _anchored(newcomer, now))
+
+
 def move_customer(database: Database, user_id: str, plan_id: str, now: datetime) -> PlanMove:
     """Put a customer on a plan: its limits count at once, its prices from the customer's next period on.
 

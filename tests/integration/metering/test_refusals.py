@@ -10,7 +10,7 @@ import pytest
 
 from integration.metering.apps import answering, chat_answer
 from integration.metering.conftest import Answer, Desk, ask, closed
-from tollkeeper import MeteringMiddleware
+from tollkeeper import MeteringMiddleware, Settings
 from tollkeeper.testing.clock import FrozenClock
 
 Mount = Callable[..., MeteringMiddleware]
@@ -273,3 +273,20 @@ def test_one_customers_use_never_counts_against_another(meter: Mount, desk: Desk
 
     assert [send(middleware, alice).status for _ in range(2)] == [200, 402]
     assert send(middleware, bob).status == 200
+
+
+def test_a_customer_first_named_by_the_host_is_made_on_the_default_plan(
+    settings: Settings, clock: FrozenClock, desk: Desk
+) -> None:
+    desk.plan()
+    chosen = settings.model_copy(update={"default_plan": "pro"})
+    middleware = MeteringMiddleware(
+        answering(chat_answer(1, 1)), identify=lambda scope: "newcomer", settings=chosen, clock=clock
+    )
+
+    async def crowd() -> list[int]:
+        return [answer.status for answer in await asyncio.gather(*[ask(middleware, None, CHAT) for _ in range(10)])]
+
+    assert run(middleware, crowd) == [200] * 10
+    assert desk.rows("SELECT user_id, plan_id FROM customers") == [{"user_id": "newcomer", "plan_id": "pro"}]
+    assert len(desk.events()) == 10
