@@ -1,0 +1,210 @@
+"""Invoicing: from a period's frozen totals to the lines of its invoice. Composes, and looks things up; the close stores.
+
+Late usage of an earlier period is rated together with everything else of that period, and what was billed for it before is
+taken off. So the sum of all invoices is what one invoice would have been, had everything come in time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID, uuid5
+
+from tollkeeper.domain.money import as_decimal, bigint
+from tollkeeper.domain.period import Period, period_of
+from tollkeeper.domain.plan import version_for
+from tollkeeper.domain.pricing import RatedLine, Tariff, rate
+from tollkeeper.domain.proration import base_fee_line
+from tollkeeper.domain.usage import REQUESTS, Key
+from tollkeeper.storage.customers import load_customer
+from tollkeeper.storage.database import Database
+from tollkeeper.storage.invoices import Collect, Invoice, InvoiceLine, lines_of, list_invoices, load_invoice
+from tollkeeper.storage.periods import StoredPeriod, stored_period
+from tollkeeper.storage.plans import load_plan, load_tariff, versions_of
+
+_INVOICES = UUID("6f9a3c0e-7b57-4d0b-8f0e-2f6d1b9f5c11")
+_ALARMED_MODELS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class LateUsage:
+    """A closed period with more in it than was billed, its tariff, and every line that billed usage of it."""
+
+    stored: StoredPeriod
+    tariff: Tariff
+    billed: Sequence[InvoiceLine]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An invoice that is to be stored, with its lines."""
+
+    invoice: Invoice
+    lines: tuple[InvoiceLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What the invoice of a period would say if it were drafted now."""
+
+    user_id: str
+    period: Period
+    currency: str
+    lines: tuple[InvoiceLine, ...]
+    total_amount: int
+
+
+def draft_invoice(
+    stored: StoredPeriod,
+    tariff: Tariff,
+    late: Sequence[LateUsage],
+    credit: int,
+    *,
+    collect: Collect,
+    now: datetime,
+) -> Draft | None:
+    """The invoice of a period, or None where nothing was used, no base fee is due, and nothing came late.
+
+    `collect` is for a plan that does not say. `credit` is what the customer has coming from earlier negative totals, in
+    minor units; a total that would be negative is carried forward in turn.
+    """
+    used = _was_used(stored)
+    own = period_lines(stored, tariff) if used or tariff.base_fee else []
+    lines = [*own, *(line for one in late for line in late_lines(one))]
+    if not lines and not used:
+        return None
+    owed = sum(line.amount for line in lines)
+    carried = -owed if owed < 0 else -min(owed, credit)
+    if carried:
+        lines.append(_carry_line(carried, stored.period))
+    invoice = Invoice(
+        id=uuid5(_INVOICES, f"{stored.period.start.isoformat()} {stored.revision} {stored.user_id}"),
+        user_id=stored.user_id,
+        period=stored.period,
+        revision=stored.revision,
+        currency=stored.currency,
+        total_amount=bigint(owed + carried),
+        plan_id=stored.plan_id,
+        plan_version=stored.plan_version,
+        collect=stored.collect or collect,
+        arrival_cutoff=now,
+        created_at=now,
+        alarm=_without_price(rate(tariff, stored.totals).unpriced, stored),
+        carried=carried,
+    )
+    return Draft(invoice, tuple(lines))
+
+
+def period_lines(stored: StoredPeriod, tariff: Tariff) -> list[InvoiceLine]:
+    """The lines of a period's own usage, and of its base fee."""
+    lines = usage_lines(stored, tariff)
+    fee = base_fee_line(tariff, stored.period, stored.period, stored.plan_name)
+    return lines if fee is None else [*lines, _line(fee, stored.period)]
+
+
+def usage_lines(stored: StoredPeriod, tariff: Tariff) -> list[InvoiceLine]:
+    """The lines of a period's usage: one for each price and tier, and what discounts and bounds change."""
+    return [_line(line, stored.period) for line in rate(tariff, stored.totals).lines]
+
+
+def late_lines(late: LateUsage) -> Iterator[InvoiceLine]:
+    """What usage of a closed period comes to now, less what was billed for it; nothing where that is the same."""
+    rated, billed = by_unit(usage_lines(late.stored, late.tariff)), by_unit(late.billed)
+    for unit in dict.fromkeys([*rated, *billed]):
+        (quantity, amount), (billed_quantity, billed_amount) = rated.get(unit, _NONE), billed.get(unit, _NONE)
+        if (quantity, amount) != (billed_quantity, billed_amount):
+            yield _late_line(late.stored.period, unit, quantity - billed_quantity, amount - billed_amount)
+
+
+Unit = tuple[str | None, str | None, Decimal]
+"""What lines are compared by: the price's patterns and its amount for one; nothing of that for discounts and bounds."""
+_NO_UNIT: Unit = (None, None, Decimal(0))
+_NONE: tuple[Decimal, int] = (Decimal(0), 0)
+
+
+def by_unit(lines: Iterable[InvoiceLine]) -> dict[Unit, tuple[Decimal, int]]:
+    """Quantity and amount of usage lines, added up by what they charge for."""
+    sums: dict[Unit, tuple[Decimal, int]] = {}
+    for line in lines:
+        priced = line.model_id is not None
+        unit = (line.model_id, line.token_type, line.unit_amount) if priced else _NO_UNIT
+        quantity, amount = sums.get(unit, _NONE)
+        sums[unit] = (quantity + line.quantity if priced else Decimal(0), amount + line.amount)
+    return sums
+
+
+def preview(database: Database, user_id: str, *, at: datetime) -> Preview:
+    """What the invoice of the period that `at` lies in would say now; `NotFound` for an unknown customer."""
+    with database.transaction() as connection:
+        stored = stored_period(connection, user_id, at)
+        if stored is not None:
+            tariff = load_tariff(connection, stored.plan_id, stored.plan_version)
+            lines = tuple(period_lines(stored, tariff))
+            return Preview(user_id, stored.period, stored.currency, lines, sum(line.amount for line in lines))
+        customer = load_customer(connection, user_id)
+        plan = load_plan(connection, customer.plan_id)
+        period = period_of(plan.interval, at, customer.period_anchor)
+        version = version_for(period, versions_of(connection, plan.id)).version
+        fee = base_fee_line(load_tariff(connection, plan.id, version), period, period, plan.name)
+    lines = () if fee is None else (_line(fee, period),)
+    return Preview(user_id, period, plan.currency, lines, sum(line.amount for line in lines))
+
+
+def all_invoices(database: Database, user_id: str | None = None) -> list[Invoice]:
+    """All invoices, or one customer's, newest period first; `NotFound` for an unknown customer."""
+    with database.transaction() as connection:
+        if user_id is not None:
+            load_customer(connection, user_id)
+        return list_invoices(connection, user_id)
+
+
+def invoice_with_lines(database: Database, invoice_id: UUID) -> tuple[Invoice, list[InvoiceLine]]:
+    """An invoice and its lines, or `NotFound`."""
+    with database.transaction() as connection:
+        return load_invoice(connection, invoice_id), lines_of(connection, invoice_id)
+
+
+def _was_used(stored: StoredPeriod) -> bool:
+    """A request that used nothing is no usage; what has no price is."""
+    return any(quantity and meter != REQUESTS for (_, meter), quantity in stored.totals.items())
+
+
+def _line(line: RatedLine, period: Period) -> InvoiceLine:
+    """A line that is not usage is one piece at its own price."""
+    return InvoiceLine(
+        kind=line.kind,
+        model_id=line.model,
+        token_type=line.meter,
+        quantity=Decimal(1) if line.quantity is None else line.quantity,
+        unit_amount=as_decimal(line.exact) if line.unit_amount is None else line.unit_amount,
+        amount=line.amount,
+        description=line.description,
+        period=period,
+    )
+
+
+def _late_line(period: Period, unit: Unit, quantity: Decimal, amount: int) -> InvoiceLine:
+    model, meter, unit_amount = unit
+    of = f"Late usage of {period.start:%Y-%m-%d} to {period.end:%Y-%m-%d}"
+    if model is None:
+        return InvoiceLine(
+            "late_usage", None, None, Decimal(1), Decimal(amount), amount, f"{of}: discounts and bounds", period
+        )
+    return InvoiceLine(
+        "late_usage", model, meter, quantity, unit_amount, amount, f"{of}: {model}, {meter}: {quantity:+,f}", period
+    )
+
+
+def _carry_line(carried: int, period: Period) -> InvoiceLine:
+    description = "Carried forward to the next invoice" if carried > 0 else "Carried forward from earlier invoices"
+    return InvoiceLine("credit", None, None, Decimal(1), Decimal(carried), carried, description, period)
+
+
+def _without_price(unpriced: Sequence[Key], stored: StoredPeriod) -> str | None:
+    if not unpriced:
+        return None
+    named = [f"{model} {meter} ({stored.totals[model, meter]})" for model, meter in unpriced[:_ALARMED_MODELS]]
+    more = f" and {len(unpriced) - _ALARMED_MODELS} more" if len(unpriced) > _ALARMED_MODELS else ""
+    return f"no price for {', '.join(named)}{more}"

@@ -1,0 +1,94 @@
+"""Opening: rows for periods in which nothing was metered, so that their base fee and late usage of others find a place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+
+from tollkeeper.domain.period import Period, next_period, period_of
+from tollkeeper.domain.plan import version_for
+from tollkeeper.domain.pricing import Tariff
+from tollkeeper.storage.database import Database
+from tollkeeper.storage.periods import (
+    Member,
+    NewPeriod,
+    insert_periods,
+    members_due,
+    members_with_late_usage,
+    save_next_period_ends,
+)
+from tollkeeper.storage.plans import PlanVersion, load_tariff, versions_of
+
+_INSTANT = timedelta(microseconds=1)
+
+
+def open_missing(database: Database, cutoff: datetime, chunk: int) -> None:
+    """Make the rows that periods over by `cutoff` lack: each with a base fee, and the latest where late usage waits.
+
+    A customer's periods are looked at once each, from the one that the customer was added in. What is stored meanwhile has
+    a row already, and none is made that would share an instant with another.
+    """
+    calendar = _Calendar(cutoff)
+    while calendar.open_with_fee(database, chunk) == chunk:
+        pass
+    calendar.open_for_late_usage(database)
+
+
+class _Calendar:
+    """Which periods customers have, and what each would be charged by; tariffs are read once."""
+
+    def __init__(self, cutoff: datetime) -> None:
+        self._cutoff = cutoff
+        self._versions: dict[str, list[PlanVersion]] = {}
+        self._tariffs: dict[tuple[str, int], Tariff] = {}
+
+    def open_with_fee(self, database: Database, limit: int) -> int:
+        """Look at the periods of some customers; how many customers these were."""
+        with database.transaction() as connection:
+            members = members_due(connection, self._cutoff, limit)
+            new = [self._new(connection, member, period) for member in members for period in self._over(member)]
+            insert_periods(connection, [one for one in new if self._tariff(connection, one).base_fee])
+            save_next_period_ends(connection, {member.user_id: self._running(member).end for member in members})
+            return len(members)
+
+    def open_for_late_usage(self, database: Database) -> None:
+        """Where late usage waits for an invoice, let the period that ended last have one."""
+        with database.transaction() as connection:
+            waiting = members_with_late_usage(connection)
+            last = [(member, self._last(member), late_end) for member, late_end in waiting]
+            insert_periods(
+                connection,
+                [
+                    self._new(connection, member, period)
+                    for member, period, late_end in last
+                    if period.start >= late_end
+                ],
+            )
+
+    def _over(self, member: Member) -> Iterator[Period]:
+        """The periods that nobody has looked at, up to those that ended at the cutoff."""
+        seen_to = member.created_at if member.next_period_end is None else member.next_period_end - _INSTANT
+        period = period_of(member.interval, seen_to, member.anchor)
+        while period.end <= self._cutoff:
+            yield period
+            period = next_period(member.interval, period, member.anchor)
+
+    def _running(self, member: Member) -> Period:
+        return period_of(member.interval, self._cutoff, member.anchor)
+
+    def _last(self, member: Member) -> Period:
+        return period_of(member.interval, self._running(member).start - _INSTANT, member.anchor)
+
+    def _new(self, connection: Connection, member: Member, period: Period) -> NewPeriod:
+        if member.plan_id not in self._versions:
+            self._versions[member.plan_id] = versions_of(connection, member.plan_id)
+        version = version_for(period, self._versions[member.plan_id]).version
+        return NewPeriod(member.user_id, period, member.plan_id, version, member.currency)
+
+    def _tariff(self, connection: Connection, new: NewPeriod) -> Tariff:
+        key = (new.plan_id, new.plan_version)
+        if key not in self._tariffs:
+            self._tariffs[key] = load_tariff(connection, *key)
+        return self._tariffs[key]

@@ -1,0 +1,116 @@
+"""What events add up to, counted anew from nothing but the events: the proof of every running total."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection
+
+from tollkeeper.domain.usage import COMPUTE_MINUTES, REQUESTS, TOKEN_TYPES, Quantities
+from tollkeeper.storage.database import all_rows, change
+from tollkeeper.storage.periods import PeriodKey, StoredPeriod
+from tollkeeper.storage.totals import Sums
+
+_METERS = (*TOKEN_TYPES, COMPUTE_MINUTES, REQUESTS)
+
+# The outer bounds stand beside the join as constants, so that only the months concerned are opened.
+_EVENTS = """
+FROM json_to_recordset(CAST(:spans AS json)) AS s(user_id text, period_start timestamptz, period_end timestamptz)
+JOIN usage_events AS e ON e.user_id = s.user_id AND e."timestamp" >= s.period_start AND e."timestamp" < s.period_end
+"""
+_COUNT = (
+    """
+SELECT s.user_id, s.period_start, e.model_id, e.revision,
+       sum(e.tokens_in - e.cached_tokens_in - e.cache_write_tokens_in) AS input,
+       sum(e.cached_tokens_in) AS cached_input, sum(e.cache_write_tokens_in) AS cache_write,
+       sum(e.tokens_out) AS output, sum(e.compute_minutes) AS compute_minutes, count(*) AS requests
+"""
+    + _EVENTS
+    + """
+WHERE e.billable AND e."timestamp" >= :low AND e."timestamp" < :high
+GROUP BY s.user_id, s.period_start, e.model_id, e.revision
+"""
+)
+_COUNT_UNITS = (
+    """
+SELECT s.user_id, s.period_start, e.model_id, e.revision, unit.key AS meter,
+       sum(CAST(unit.value AS numeric)) AS quantity
+"""
+    + _EVENTS
+    + """
+CROSS JOIN LATERAL jsonb_each_text(e.units) AS unit
+WHERE e.billable AND e."timestamp" >= :low AND e."timestamp" < :high AND e.units <> '{}'
+GROUP BY s.user_id, s.period_start, e.model_id, e.revision, unit.key
+"""
+)
+
+
+@dataclass(slots=True)
+class Counted:
+    """What a period's billable events add up to: all of them, and those of revisions before the present one."""
+
+    events: int = 0
+    totals: Sums = field(default_factory=Sums)
+    before: Sums = field(default_factory=Sums)
+
+
+def count_events(connection: Connection, periods: Sequence[StoredPeriod]) -> dict[PeriodKey, Counted]:
+    """The sums of each period's events, half-open, by model and meter."""
+    counted = {period.key: Counted() for period in periods}
+    if not periods:
+        return counted
+    # The groups by model do not fit the default and would be sorted on disk.
+    change(connection, "SET LOCAL work_mem = '64MB'")
+    revisions = {period.key: period.revision for period in periods}
+    spans = _spans(periods)
+    for row in all_rows(connection, _COUNT, **spans):
+        quantities: Quantities = {(row["model_id"], meter): row[meter] for meter in _METERS if row[meter]}
+        _add(counted, revisions, row, quantities)
+        counted[row["user_id"], row["period_start"]].events += row[REQUESTS]
+    for row in all_rows(connection, _COUNT_UNITS, **spans):
+        _add(counted, revisions, row, {(row["model_id"], row["meter"]): row["quantity"]} if row["quantity"] else {})
+    return counted
+
+
+def events_without_period(connection: Connection) -> dict[str, int]:
+    """Billable events by customer that lie in no period of theirs: none, as long as everything holds."""
+    rows = all_rows(
+        connection,
+        """
+        SELECT e.user_id, count(*) AS n FROM usage_events AS e
+        WHERE e.billable AND NOT EXISTS (
+            SELECT FROM usage_periods AS u WHERE u.user_id = e.user_id
+            AND e."timestamp" >= u.period_start AND e."timestamp" < u.period_end)
+        GROUP BY e.user_id ORDER BY e.user_id
+        """,
+    )
+    return {row["user_id"]: row["n"] for row in rows}
+
+
+def _add(
+    counted: dict[PeriodKey, Counted], revisions: dict[PeriodKey, int], row: dict[str, Any], quantities: Quantities
+) -> None:
+    key = (row["user_id"], row["period_start"])
+    counted[key].totals.add(quantities)
+    if row["revision"] < revisions[key]:
+        counted[key].before.add(quantities)
+
+
+def _spans(periods: Sequence[StoredPeriod]) -> dict[str, object]:
+    return {
+        "spans": json.dumps(
+            [
+                {
+                    "user_id": one.user_id,
+                    "period_start": one.period.start.isoformat(),
+                    "period_end": one.period.end.isoformat(),
+                }
+                for one in periods
+            ]
+        ),
+        "low": min(one.period.start for one in periods),
+        "high": max(one.period.end for one in periods),
+    }

@@ -1,0 +1,325 @@
+"""Invoices and their lines: drafted once by the close, moved on by reports and payments, never changed in between."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Literal, TypeAlias
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from tollkeeper.domain.errors import NotFound
+from tollkeeper.domain.period import Period
+from tollkeeper.domain.pricing import LineKind
+from tollkeeper.storage.database import all_rows, change, first_row
+from tollkeeper.storage.periods import PeriodKey
+
+InvoiceStatus: TypeAlias = Literal["draft", "finalized", "paid", "void", "uncollectible"]
+Collect: TypeAlias = Literal["meters", "invoices", "off"]
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceLine:
+    """One line. `model_id` and `token_type` are the price's patterns; the period is the one that the usage is from."""
+
+    kind: LineKind
+    model_id: str | None
+    token_type: str | None
+    quantity: Decimal
+    unit_amount: Decimal
+    """Minor units for one, unrounded, without flat fees."""
+    amount: int
+    description: str
+    period: Period
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invoice:
+    """A row of `invoices`; amounts in minor units of its currency."""
+
+    id: UUID
+    user_id: str
+    period: Period
+    revision: int
+    currency: str
+    status: InvoiceStatus = "draft"
+    total_amount: int
+    plan_id: str
+    plan_version: int
+    collect: Collect
+    stripe_invoice_id: str | None = None
+    arrival_cutoff: datetime
+    created_at: datetime
+    finalized_at: datetime | None = None
+    paid_at: datetime | None = None
+    alarm: str | None = None
+    carried: int = 0
+
+
+_COLUMNS = """
+id, user_id, period_start, period_end, revision, currency, status, total_amount, plan_id, plan_version, collect,
+stripe_invoice_id, arrival_cutoff, created_at, finalized_at, paid_at, alarm, carried
+"""
+_LINE = """
+l.kind, l.model_id, l.token_type, l.quantity, l.unit_amount_decimal, l.amount, l.description, l.period_start, l.period_end
+"""
+
+
+def insert_drafts(connection: Connection, drafts: Iterable[tuple[Invoice, Sequence[InvoiceLine]]]) -> None:
+    """Store new drafts with their lines; a second one of the same period and revision is refused by the table."""
+    drafts = list(drafts)
+    change(connection, _INSERT, rows=json.dumps([_invoice_json(invoice) for invoice, _ in drafts]))
+    change(
+        connection,
+        _INSERT_LINES,
+        rows=json.dumps(
+            [
+                _line_json(invoice.id, position, line)
+                for invoice, lines in drafts
+                for position, line in enumerate(lines, 1)
+            ]
+        ),
+    )
+
+
+def list_invoices(connection: Connection, user_id: str | None = None) -> list[Invoice]:
+    """All invoices, or those of one customer: by period, newest first, then by customer."""
+    rows = all_rows(
+        connection,
+        f"""
+        SELECT {_COLUMNS} FROM invoices WHERE CAST(:user AS text) IS NULL OR user_id = :user
+        ORDER BY period_start DESC, user_id, revision
+        """,  # noqa: S608 - put together from constants
+        user=user_id,
+    )
+    return [_invoice(row) for row in rows]
+
+
+def load_invoice(connection: Connection, invoice_id: UUID) -> Invoice:
+    """The invoice, or `NotFound`."""
+    found = _find(connection, "id = :id", id=invoice_id)
+    if found is None:
+        raise NotFound("invoice", str(invoice_id))
+    return found
+
+
+def lines_of(connection: Connection, invoice_id: UUID) -> list[InvoiceLine]:
+    """An invoice's lines by position."""
+    rows = all_rows(
+        connection,
+        f"SELECT {_LINE} FROM invoice_line_items AS l WHERE l.invoice_id = :id ORDER BY l.position",  # noqa: S608 - from constants
+        id=invoice_id,
+    )
+    return [_line(row) for row in rows]
+
+
+def usage_lines_of(connection: Connection, keys: Iterable[PeriodKey]) -> dict[PeriodKey, list[InvoiceLine]]:
+    """By period, every line that bills usage of it, whichever invoice it stands on."""
+    found: dict[PeriodKey, list[InvoiceLine]] = {key: [] for key in keys}
+    rows = all_rows(
+        connection,
+        f"""
+        SELECT i.user_id, {_LINE}
+        FROM json_to_recordset(CAST(:keys AS json)) AS k(user_id text, period_start timestamptz)
+        JOIN invoices AS i ON i.user_id = k.user_id AND i.period_start >= k.period_start
+        JOIN invoice_line_items AS l ON l.invoice_id = i.id AND l.period_start = k.period_start
+        WHERE l.kind IN ('usage', 'late_usage', 'adjustment')
+        ORDER BY i.period_start, i.revision, l.position
+        """,  # noqa: S608 - put together from constants
+        keys=_keys(found),
+    )
+    for row in rows:
+        found[row.pop("user_id"), row["period_start"]].append(_line(row))
+    return found
+
+
+def invoices_of(connection: Connection, keys: Iterable[PeriodKey]) -> dict[PeriodKey, list[tuple[Invoice, int]]]:
+    """By period, its own invoices, each with what its lines add up to."""
+    found: dict[PeriodKey, list[tuple[Invoice, int]]] = {key: [] for key in keys}
+    rows = all_rows(
+        connection,
+        f"""
+        SELECT {_COLUMNS}, (SELECT coalesce(sum(amount), 0) FROM invoice_line_items WHERE invoice_id = i.id) AS lines
+        FROM invoices AS i WHERE (user_id, period_start) IN (
+            SELECT user_id, period_start
+            FROM json_to_recordset(CAST(:keys AS json)) AS k(user_id text, period_start timestamptz))
+        ORDER BY revision
+        """,  # noqa: S608 - put together from constants
+        keys=_keys(found),
+    )
+    for row in rows:
+        lines = int(row.pop("lines"))
+        invoice = _invoice(row)
+        found[invoice.user_id, invoice.period.start].append((invoice, lines))
+    return found
+
+
+def carried_balances(connection: Connection, users: Sequence[str]) -> dict[tuple[str, str], int]:
+    """What customers still have coming from negative totals, by customer and currency."""
+    rows = all_rows(
+        connection,
+        """
+        SELECT user_id, currency, sum(carried) AS left FROM invoices
+        WHERE user_id = ANY(:users) AND carried <> 0 GROUP BY user_id, currency
+        """,
+        users=list(users),
+    )
+    return {(row["user_id"], row["currency"]): int(row["left"]) for row in rows}
+
+
+def finalize_reported(connection: Connection, now: datetime, invoice_id: UUID | None = None) -> int:
+    """Finalize drafts (or one) whose period is over and whose every report Stripe has acknowledged; how many.
+
+    One that has nothing to report owes Stripe nothing, so it is final too. One with an alarm waits for a person.
+    """
+    change(connection, "SELECT FROM invoices WHERE id = :id FOR UPDATE", id=invoice_id)
+    return change(
+        connection,
+        """
+        UPDATE invoices AS i SET status = 'finalized', finalized_at = :now
+        WHERE i.status = 'draft' AND i.collect = 'meters' AND i.period_end <= :now AND i.alarm IS NULL
+          AND (CAST(:id AS uuid) IS NULL OR i.id = :id)
+          AND NOT EXISTS (SELECT FROM stripe_reports AS r
+                          WHERE r.invoice_id = i.id AND r.state NOT IN ('acknowledged', 'confirmed'))
+        """,
+        now=now,
+        id=invoice_id,
+    )
+
+
+def sound_alarm(connection: Connection, invoice_id: UUID, alarm: str) -> None:
+    """Note on an invoice what does not agree, beside what was noted before."""
+    change(
+        connection,
+        """
+        UPDATE invoices SET alarm = CASE WHEN alarm IS NULL THEN :alarm ELSE alarm || '; ' || :alarm END
+        WHERE id = :id AND (alarm IS NULL OR position(:alarm in alarm) = 0)
+        """,
+        id=invoice_id,
+        alarm=alarm,
+    )
+
+
+def lock_by_stripe_id(connection: Connection, stripe_invoice_id: str) -> Invoice | None:
+    """The invoice that is known to be this one of Stripe's, locked."""
+    return _find(connection, "stripe_invoice_id = :stripe_id FOR UPDATE", stripe_id=stripe_invoice_id)
+
+
+def lock_invoice(connection: Connection, invoice_id: UUID) -> Invoice | None:
+    """The invoice of this id, locked."""
+    return _find(connection, "id = :id FOR UPDATE", id=invoice_id)
+
+
+def lock_by_period(connection: Connection, stripe_customer_id: str, period_end: datetime) -> Invoice | None:
+    """The one invoice of a Stripe customer whose period ends at this instant, locked; None where there are more."""
+    rows = all_rows(
+        connection,
+        f"""
+        SELECT {_COLUMNS} FROM invoices
+        WHERE user_id = (SELECT c.user_id FROM customers AS c WHERE c.stripe_customer_id = :customer)
+          AND period_end = :ends AND stripe_invoice_id IS NULL
+        ORDER BY id FOR UPDATE
+        """,  # noqa: S608 - put together from constants
+        customer=stripe_customer_id,
+        ends=period_end,
+    )
+    return _invoice(rows[0]) if len(rows) == 1 else None
+
+
+def name_stripe_invoice(connection: Connection, invoice_id: UUID, stripe_invoice_id: str) -> None:
+    """Remember which of Stripe's invoices this is; the first one named stays."""
+    change(
+        connection,
+        "UPDATE invoices SET stripe_invoice_id = coalesce(stripe_invoice_id, :stripe_id) WHERE id = :id",
+        id=invoice_id,
+        stripe_id=stripe_invoice_id,
+    )
+
+
+def save_status(connection: Connection, invoice_id: UUID, status: InvoiceStatus, at: datetime) -> None:
+    """Move a locked invoice on; it is finalized no later than anything that can only follow."""
+    change(
+        connection,
+        """
+        UPDATE invoices SET status = :status, finalized_at = coalesce(finalized_at, :at),
+                            paid_at = CASE WHEN :status = 'paid' THEN :at ELSE paid_at END
+        WHERE id = :id
+        """,
+        id=invoice_id,
+        status=status,
+        at=at,
+    )
+
+
+def _find(connection: Connection, condition: str, **parameters: object) -> Invoice | None:
+    row = first_row(connection, f"SELECT {_COLUMNS} FROM invoices WHERE {condition}", **parameters)  # noqa: S608 - from constants
+    return None if row is None else _invoice(row)
+
+
+def _invoice(row: dict[str, Any]) -> Invoice:
+    return Invoice(period=Period(row.pop("period_start"), row.pop("period_end")), **row)
+
+
+def _line(row: dict[str, Any]) -> InvoiceLine:
+    period = Period(row.pop("period_start"), row.pop("period_end"))
+    return InvoiceLine(unit_amount=row.pop("unit_amount_decimal"), period=period, **row)
+
+
+def _keys(keys: Iterable[PeriodKey]) -> str:
+    return json.dumps([{"user_id": user_id, "period_start": start.isoformat()} for user_id, start in keys])
+
+
+def _invoice_json(invoice: Invoice) -> dict[str, Any]:
+    return {
+        "id": str(invoice.id),
+        "user_id": invoice.user_id,
+        "period_start": invoice.period.start.isoformat(),
+        "period_end": invoice.period.end.isoformat(),
+        "revision": invoice.revision,
+        "currency": invoice.currency,
+        "total_amount": invoice.total_amount,
+        "plan_id": invoice.plan_id,
+        "plan_version": invoice.plan_version,
+        "collect": invoice.collect,
+        "arrival_cutoff": invoice.arrival_cutoff.isoformat(),
+        "created_at": invoice.created_at.isoformat(),
+        "alarm": invoice.alarm,
+        "carried": invoice.carried,
+    }
+
+
+def _line_json(invoice_id: UUID, position: int, line: InvoiceLine) -> dict[str, Any]:
+    return {
+        "invoice_id": str(invoice_id),
+        "position": position,
+        "kind": line.kind,
+        "model_id": line.model_id,
+        "token_type": line.token_type,
+        "quantity": f"{line.quantity:f}",
+        "unit_amount_decimal": f"{line.unit_amount:f}",
+        "amount": line.amount,
+        "description": line.description,
+        "period_start": line.period.start.isoformat(),
+        "period_end": line.period.end.isoformat(),
+    }
+
+
+_INSERT = """
+INSERT INTO invoices (id, user_id, period_start, period_end, revision, currency, total_amount, plan_id, plan_version,
+                      collect, arrival_cutoff, created_at, alarm, carried)
+SELECT r.* FROM json_to_recordset(CAST(:rows AS json)) AS r(
+    id uuid, user_id text, period_start timestamptz, period_end timestamptz, revision smallint, currency text,
+    total_amount bigint, plan_id text, plan_version int, collect text, arrival_cutoff timestamptz,
+    created_at timestamptz, alarm text, carried bigint)
+"""
+_INSERT_LINES = """
+INSERT INTO invoice_line_items (invoice_id, position, kind, model_id, token_type, quantity, unit_amount_decimal, amount,
+                                description, period_start, period_end)
+SELECT r.* FROM json_to_recordset(CAST(:rows AS json)) AS r(
+    invoice_id uuid, position int, kind text, model_id text, token_type text, quantity numeric,
+    unit_amount_decimal numeric, amount bigint, description text, period_start timestamptz, period_end timestamptz)
+"""
