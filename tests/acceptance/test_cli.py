@@ -246,6 +246,14 @@ def test_customers_plan_moves_a_customer(ada: Terminal) -> None:
     assert [customer["plan_id"] for customer in ada.json("customers", "list")] == ["free"]
 
 
+def test_customers_change_changes_what_is_given(ada: Terminal) -> None:
+    printed = ada("customers", "change", "ada", "--email", "new@example.com", "--status", "suspended").stdout
+
+    assert printed == "ada: suspended, new@example.com, at Stripe cus_ada\n"
+    nowhere = ada("customers", "change", "bob", "--email", "b@example.com", exit_code=2)
+    assert nowhere.stderr == "tollkeeper: no customer 'bob'\n"
+
+
 def test_the_key_is_the_last_line_printed_and_only_its_hash_is_kept(ada: Terminal) -> None:
     result = ada("keys", "issue", "ada")
     key = result.stdout.strip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 
 import click
 
@@ -55,6 +56,26 @@ def plan(user_id: str, plan_id: str) -> None:
         click.echo(f"{user_id}: on plan {plan_id} already")
     else:
         click.echo(f"{user_id}: from plan {move.before} to {move.after}, prices from the next period on")
+
+
+@customers.command()
+@click.argument("user_id")
+@click.option("--email", help="One address; notices go there.")
+@click.option("--stripe-customer-id", help="Such as cus_…; what Stripe bills.")
+@click.option(
+    "--status", type=click.Choice(["active", "suspended"]), help="Requests of a suspended customer are refused."
+)
+def change(
+    user_id: str, email: str | None, stripe_customer_id: str | None, status: Literal["active", "suspended"] | None
+) -> None:
+    """Change what is known of a customer; what is left out stays."""
+    from tollkeeper.services.onboarding import change_customer
+
+    customer = change_customer(
+        runtime().database, user_id, email=email, stripe_customer_id=stripe_customer_id, status=status
+    )
+    at_stripe = f", at Stripe {customer.stripe_customer_id}" if customer.stripe_customer_id else ""
+    click.echo(f"{user_id}: {customer.status}, {customer.email or 'no address'}{at_stripe}")
 
 
 @customers.command("list")

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Literal
 
 from sqlalchemy import Connection
 
@@ -22,6 +23,7 @@ from tollkeeper.storage.customers import (
     list_customers,
     load_customer,
     set_plan,
+    update_customer,
 )
 from tollkeeper.storage.database import Database
 from tollkeeper.storage.keys import StoredKey, insert_key, keys_of, keys_with_prefix, revoke_key
@@ -72,7 +74,7 @@ def add_customer(
         user_id=validate_user_id(user_id),
         email=validate_email(email),
         plan_id=plain_text(plan_id, "plan"),
-        stripe_customer_id=None if stripe_customer_id is None else plain_text(stripe_customer_id, "stripe_customer_id"),
+        stripe_customer_id=_stripe_customer(stripe_customer_id),
         status="active",
         period_anchor=None if period_anchor is None else utc(period_anchor, "period_anchor").replace(microsecond=0),
         created_at=now,
@@ -97,6 +99,30 @@ def welcome(database: Database, user_id: str, plan_id: str, now: datetime) -> No
     with database.transaction() as connection:
         load_plan(connection, plan_id)
         insert_customer(connection, _anchored(newcomer, now))
+
+
+def change_customer(
+    database: Database,
+    user_id: str,
+    *,
+    email: str | None = None,
+    stripe_customer_id: str | None = None,
+    status: Literal["active", "suspended"] | None = None,
+) -> Customer:
+    """Change what is given, and the customer as it is then. A suspended customer's requests are refused.
+
+    Raises `InvalidInput`, `NotFound` and `StripeCustomerTaken`.
+    """
+    with database.transaction() as connection:
+        load_customer(connection, validate_user_id(user_id), lock=True)
+        update_customer(
+            connection,
+            user_id,
+            email=None if email is None else validate_email(email),
+            stripe_customer_id=_stripe_customer(stripe_customer_id),
+            status=status,
+        )
+        return load_customer(connection, user_id)
 
 
 def move_customer(database: Database, user_id: str, plan_id: str, now: datetime) -> PlanMove:
@@ -151,6 +177,10 @@ def revoke(database: Database, key: str, now: datetime) -> StoredKey:
             raise InvalidInput("key", f"the whole key, because {len(found)} keys begin with {prefix}")
         revoke_key(connection, found[0].key_hash, now)
     return found[0]
+
+
+def _stripe_customer(stripe_customer_id: str | None) -> str | None:
+    return None if stripe_customer_id is None else plain_text(stripe_customer_id, "stripe_customer_id")
 
 
 def _check_anchor(plan: Plan, anchor: datetime | None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
@@ -68,11 +70,38 @@ def list_customers(connection: Connection) -> list[Customer]:
 
 def insert_customer(connection: Connection, customer: Customer) -> bool:
     """Store a new customer; False where the name is taken. Raises `StripeCustomerTaken`."""
-    try:
+    with _one_each(customer.stripe_customer_id):
         return change(connection, _INSERT, **asdict(customer)) == 1
+
+
+def update_customer(
+    connection: Connection, user_id: str, *, email: str | None, stripe_customer_id: str | None, status: str | None
+) -> None:
+    """Change what is given; what is None stays. Raises `StripeCustomerTaken`."""
+    with _one_each(stripe_customer_id):
+        change(
+            connection,
+            """
+            UPDATE customers
+            SET email = coalesce(:email, email), status = coalesce(:status, status),
+                stripe_customer_id = coalesce(:stripe_customer_id, stripe_customer_id)
+            WHERE user_id = :user
+            """,
+            email=email,
+            status=status,
+            stripe_customer_id=stripe_customer_id,
+            user=user_id,
+        )
+
+
+@contextmanager
+def _one_each(stripe_customer_id: str | None) -> Iterator[None]:
+    """Says in our words that the Stripe customer is another's already."""
+    try:
+        yield
     except IntegrityError as error:
-        if customer.stripe_customer_id is not None and "customers_stripe_customer_id_key" in str(error.orig):
-            raise StripeCustomerTaken(customer.stripe_customer_id) from error
+        if stripe_customer_id is not None and "customers_stripe_customer_id_key" in str(error.orig):
+            raise StripeCustomerTaken(stripe_customer_id) from error
         raise
 
 

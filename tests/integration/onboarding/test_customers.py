@@ -7,7 +7,14 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from tollkeeper.domain.errors import InvalidInput, NotFound
-from tollkeeper.services.onboarding import CustomerExists, PlanMove, add_customer, all_customers, move_customer
+from tollkeeper.services.onboarding import (
+    CustomerExists,
+    PlanMove,
+    add_customer,
+    all_customers,
+    change_customer,
+    move_customer,
+)
 from tollkeeper.services.planning import PlanChange
 from tollkeeper.storage.customers import Customer, StripeCustomerTaken, find_customer
 from tollkeeper.storage.database import Database, change
@@ -167,6 +174,28 @@ def test_once_metered_a_customer_keeps_currency_and_interval(database: Database,
     with pytest.raises(InvalidInput, match=complaint):
         move_customer(database, "ada", plan, NOW)
     assert stored(database).plan_id == "pro"
+
+
+def test_what_is_given_is_changed_and_the_rest_stays(database: Database) -> None:
+    add(database)
+
+    changed = change_customer(database, "ada", email="new@example.com", stripe_customer_id="cus_9")
+
+    assert changed == stored(database)
+    assert (changed.email, changed.stripe_customer_id, changed.status) == ("new@example.com", "cus_9", "active")
+    assert change_customer(database, "ada", status="suspended") == replace(changed, status="suspended")
+
+
+def test_a_change_is_checked_like_a_new_customer(database: Database) -> None:
+    add(database, stripe_customer_id="cus_1")
+    add(database, "bob")
+
+    with pytest.raises(StripeCustomerTaken):
+        change_customer(database, "bob", stripe_customer_id="cus_1")
+    with pytest.raises(InvalidInput, match="email: expected one mail address"):
+        change_customer(database, "bob", email="bob")
+    with pytest.raises(NotFound, match="no customer 'eve'"):
+        change_customer(database, "eve", email="e@example.com")
 
 
 def test_only_a_customer_that_exists_can_move_and_only_to_a_plan_that_does(database: Database) -> None:
