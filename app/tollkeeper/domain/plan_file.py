@@ -89,7 +89,7 @@ class _Table:
     def finish(self) -> None:
         """Refuses what is left."""
         for key in self._left:
-            raise PlanFileError(self.field(_shown(key)), f"no such key; the keys here are {', '.join(self._known)}")
+            raise PlanFileError(self.field(_shown(key)), f"a known key ({', '.join(self._known)})")
 
 
 def _plan(plan_id: str, value: Any) -> Plan:

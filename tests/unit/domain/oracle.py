@@ -150,6 +150,13 @@ def bill(plan: dict[str, Any], totals: dict[tuple[str, str], Fraction]) -> Verdi
     return Verdict(lines, sum((line.exact for line in lines), Fraction(0)), usage, total, unpriced)
 
 
+def base_fee(plan: dict[str, Any], start: datetime, end: datetime, period: tuple[datetime, datetime]) -> int:
+    """A part's share of the base fee by time, rounded once."""
+    microseconds = [(b - a).total_seconds() * 10**6 for a, b in ((start, end), period)]
+    fee = minor(plan["base_fee"], plan["currency"]) * round(microseconds[0]) / round(microseconds[1])
+    return nearest(fee, STEPS.get(plan["currency"], 1))
+
+
 def counted(usage: dict[str, Any]) -> dict[tuple[str, str], Fraction]:
     """What one event adds to each (model, meter)."""
     cached, written = usage.get("cached_tokens_in", 0), usage.get("cache_write_tokens_in", 0)

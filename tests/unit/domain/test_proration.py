@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tollkeeper.domain.currency import parse_major
 from tollkeeper.domain.errors import InvalidInput
 from tollkeeper.domain.period import Period
 from tollkeeper.domain.pricing import Price, Tariff, Tier
 from tollkeeper.domain.proration import Part, base_fee_line, for_part, parts_of, share, trial_end
+from unit.domain import oracle
 
 
 def at(text: str) -> datetime:
@@ -114,6 +116,21 @@ def test_a_base_fee_is_prorated_by_time_and_rounded_once(
     assert (line and line.amount) == amount
     if line is not None:
         assert line.kind == "base_fee"
+
+
+@given(
+    st.sampled_from(["usd", "jpy", "kwd", "isk"]),
+    st.integers(0, 10**7),
+    st.lists(st.integers(0, 30 * 86_400 * 10**6), max_size=4),
+)
+def test_base_fees_of_any_parts_are_what_the_oracle_says(currency: str, fee: int, cuts: list[int]) -> None:
+    changes = [(NOVEMBER.start + timedelta(microseconds=cut), None) for cut in sorted([0, *cuts])]
+    written = {"currency": currency, "base_fee": str(fee)}
+    tariff = Tariff(currency, base_fee=parse_major(str(fee), currency))
+    for part in parts_of(NOVEMBER, changes):
+        line = base_fee_line(tariff, part.span, NOVEMBER, "Pro")
+        expected = oracle.base_fee(written, part.span.start, part.span.end, (NOVEMBER.start, NOVEMBER.end))
+        assert (line.amount if line else 0) == expected
 
 
 def test_a_base_fee_says_for_which_part_it_is() -> None:

@@ -74,6 +74,15 @@ def test_a_volume_price_is_held_with_the_leap_that_is_still_ahead(
     assert bound((price,), 4, 6, totals=totals) == expected
 
 
+def test_a_flat_fee_is_held_until_the_first_unit_was_used() -> None:
+    flat = (price("*", (None, "1", "9")),)
+    assert bound(flat, 2, 0) == 11
+    assert bound(flat, 2, 0, totals={}) == 11
+    assert bound(flat, 2, 0, totals={("m", "output"): 1}) == 2
+    package = (price("*", (None, "1", "9"), round_up=True),)
+    assert bound(package, 2, 0, totals={("m", "output"): 1}) == 2
+
+
 def test_a_package_is_held_with_what_may_be_left_empty_of_it() -> None:
     package = price("*", (None, "10"), per=5, round_up=True)
     # one token can begin a package of 5; 2 cents a token, 4 may stay empty
