@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from starlette.types import Message
 
 from tollkeeper.domain.keys import hash_key
 from tollkeeper.domain.plan_file import parse_plans
@@ -24,7 +25,7 @@ from tollkeeper.testing.clock import FrozenClock
 NOW = datetime(2026, 11, 15, 12, tzinfo=UTC)
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 
-Message = dict[str, Any]
+
 App = Callable[[Any, Any, Any], Awaitable[None]]
 
 PRO = """
