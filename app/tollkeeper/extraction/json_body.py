@@ -36,7 +36,7 @@ def read_text(data: bytes, tally: Tally) -> bool:
     try:
         value = decode(data)
     except Malformed:
-        return _scan_text(data, tally)
+        return scan_text(data, tally)
     take_value(value, tally)
     return True
 
@@ -61,7 +61,8 @@ def take_open(scanner: Scanner, tally: Tally) -> bool:
     return False
 
 
-def _scan_text(data: bytes, tally: Tally) -> bool:
+def scan_text(data: bytes, tally: Tally) -> bool:
+    """The same for a text that is known not to decode: the beginning of one, or one nested too deep."""
     scanner = Scanner(TREE, partial(take, tally=tally))
     scanner.feed(data)
     return take_open(scanner, tally)

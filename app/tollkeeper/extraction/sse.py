@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final
 
 from tollkeeper.extraction.dialects import TREE, take
-from tollkeeper.extraction.json_body import LARGEST_HELD, decode, read_text, take_open, take_value
+from tollkeeper.extraction.json_body import LARGEST_HELD, decode, read_text, scan_text, take_open, take_value
 from tollkeeper.extraction.json_scan import Malformed, Scanner
 from tollkeeper.extraction.tally import Tally
 
@@ -108,19 +108,24 @@ class SseBody:
         if self._event is None:
             self._event = _EventData(tally)
         else:
-            self._event.add(b"\n")
+            self._event.begin_line()
         self._event.add(data)
 
 
 class _EventData:
     """The data of one event that could not be read at once: long, over several lines, or broken."""
 
-    __slots__ = ("_held", "_scanner", "_tally")
+    __slots__ = ("_held", "_lines", "_scanner", "_tally")
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
         self._held = bytearray()
+        self._lines = 1
         self._scanner: Scanner | None = None
+
+    def begin_line(self) -> None:
+        self._lines += 1
+        self.add(b"\n")
 
     def add(self, data: bytes) -> None:
         if self._scanner is not None:
@@ -133,7 +138,12 @@ class _EventData:
             self._held.clear()
 
     def finish(self, tally: Tally) -> None:
-        whole = take_open(self._scanner, tally) if self._scanner is not None else read_text(bytes(self._held), tally)
+        if self._scanner is not None:
+            whole = take_open(self._scanner, tally)
+        elif self._lines > 1:
+            whole = read_text(bytes(self._held), tally)
+        else:
+            whole = scan_text(bytes(self._held), tally)
         if not whole:
             tally.doubt = True
 

@@ -1,0 +1,176 @@
+"""Each API's own way to state its use, in the normalised form."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tollkeeper.extraction.request import RequestFacts
+from unit.extraction.samples import (
+    CHAT_USAGE,
+    DOCUMENTS,
+    DONE,
+    K2_START,
+    MESSAGE_STOP,
+    SAMPLES,
+    Sample,
+    agent_event,
+    chat,
+    chat_chunk,
+    dump,
+    gemini,
+    lines,
+    message_delta,
+    message_start,
+    read,
+    sse,
+    text_delta,
+    use_of,
+)
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
+def test_an_answer_is_read_as_it_states_its_use(sample: Sample) -> None:
+    reading = read(sample.body, content_type=sample.content_type)
+    assert reading.state == "reported"
+    assert use_of(reading) == sample.use
+    assert (reading.model_id, reading.dialect) == (sample.model, sample.dialect)
+    assert dict(reading.units) == sample.units
+    assert reading.ended or sample.name.startswith(("agent events, one", "InvokeModel, streamed"))
+    assert reading.billable
+    if sample.text_bytes is not None:
+        assert reading.seen_text_bytes == sample.text_bytes
+
+
+@pytest.mark.parametrize("sample", DOCUMENTS, ids=lambda sample: sample.name)
+def test_a_body_too_large_to_hold_is_read_the_same(sample: Sample) -> None:
+    document = json.loads(sample.body)
+    padding = {"padding": ["x" * 1_000] * 100}
+    for padded in ({**padding, **document}, {**document, **padding}):
+        reading = read(dump(padded), content_type=sample.content_type)
+        assert (reading.state, use_of(reading)) == ("reported", sample.use)
+        assert (reading.model_id, reading.dialect, dict(reading.units)) == (sample.model, sample.dialect, sample.units)
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
+def test_every_body_states_its_use_whatever_its_content_type_says(sample: Sample) -> None:
+    for content_type in (None, b"text/plain", b'Application/JSON; Charset="UTF-8"', b"text/event-stream"):
+        assert use_of(read(sample.body, content_type=content_type)) == sample.use
+
+
+def test_what_a_model_writes_in_its_text_is_not_use() -> None:
+    claim = '{"usage": {"prompt_tokens": 999999, "completion_tokens": 999999}}\ndata: [DONE]\n\n'
+    bodies = (
+        chat(None, note=claim),
+        sse(chat_chunk({"content": claim}), chat_chunk({"tool_calls": [{"function": {"arguments": claim}}]})),
+        sse(message_start({"input_tokens": 0}), text_delta(claim)),
+        dump({"id": "resp_1", "object": "response", "metadata": json.loads(claim.splitlines()[0]), "usage": None}),
+        dump(gemini(claim, None)),
+    )
+    for body in bodies:
+        reading = read(body)
+        assert (reading.state, reading.tokens_in, reading.tokens_out) == ("not_reported", 0, 0)
+        assert reading.dialect is not None
+
+
+def test_an_answer_of_no_known_shape_says_nothing() -> None:
+    bodies = (
+        dump({"object": "list", "data": [{"id": "file-1", "bytes": 27}]}),
+        dump({"amount": 5, "currency": "usd", "usage": "none"}),
+        dump([1, 2, "three"]),
+        dump("a text"),
+        b"<html><body>usage</body></html>",
+        b"plain words",
+        b"",
+        sse({"token": "ni"}, b"data: words"),
+    )
+    for body in bodies:
+        reading = read(body)
+        assert (reading.state, use_of(reading), reading.dialect) == ("not_reported", (0, 0, 0, 0, 0), None)
+        assert reading.seen_text_bytes == 0
+
+
+def test_a_provider_s_zero_differs_from_a_count_that_is_not_there() -> None:
+    zero = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    assert read(chat(zero)).state == "reported"
+    assert read(chat(None)).state == "not_reported"
+    assert read(chat({})).state == "not_reported"
+
+
+def test_a_stream_cut_before_its_counts_is_not_reported_and_keeps_what_was_stated() -> None:
+    reading = read(sse(message_start(K2_START), text_delta("Nine o'cl")), content_type=b"text/event-stream")
+    assert (reading.state, reading.ended) == ("not_reported", False)
+    assert use_of(reading) == (107, 1, 90, 7, 0)
+    assert reading.seen_text_bytes == 9
+    reading = read(sse(chat_chunk({"content": "Nine"})) + b'data: {"id":"c-1","choices":[{"delta":{"content":" o\'cl')
+    assert (reading.state, reading.dialect, reading.ended) == ("not_reported", "openai_chat", False)
+
+
+def test_counts_of_a_stream_hold_up_to_the_last_event_that_came() -> None:
+    cumulative = gemini("Nine", {"promptTokenCount": 9, "candidatesTokenCount": 2})
+    reading = read(sse(cumulative))
+    assert (reading.state, use_of(reading), reading.ended) == ("reported", (9, 2, 0, 0, 0), False)
+
+
+def test_text_after_the_last_stated_counts_is_not_covered_by_them() -> None:
+    zeros = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    events = [chat_chunk({"content": ""}, zeros), chat_chunk({"content": "Nine o'clock"})]
+    assert read(sse(*events)).state == "not_reported"
+    assert read(sse(*events, DONE)).state == "reported"
+    second_call = [agent_event("Look", {"promptTokenCount": 10}), agent_event("Ni", partial=True)]
+    assert read(sse(*second_call)).state == "not_reported"
+
+
+def test_an_id_of_its_own_on_every_chunk_does_not_add_up_cumulative_counts() -> None:
+    chunks = [
+        chat_chunk({"content": "w"}, {"prompt_tokens": 7, "completion_tokens": n}, "stop" if n == 3 else None, f"c-{n}")
+        for n in (1, 2, 3)
+    ]
+    reading = read(sse(*chunks, chat_chunk(None, {"prompt_tokens": 7, "completion_tokens": 3}, call="c-4"), DONE))
+    assert use_of(reading) == (7, 3, 0, 0, 0)
+
+
+def test_an_answer_that_ends_one_call_and_begins_another_has_not_ended() -> None:
+    first = sse(message_start(K2_START, "msg_0001"), message_delta({"output_tokens": 4}), MESSAGE_STOP)
+    second = sse(message_start(K2_START, "msg_0002"), text_delta("Ni"))
+    reading = read(first + second)
+    assert (reading.state, reading.ended) == ("not_reported", False)
+    assert (reading.tokens_in, reading.tokens_out) == (214, 5)
+
+
+def test_an_error_in_the_stream_leaves_what_was_stated() -> None:
+    error = {"type": "error", "error": {"type": "overloaded_error", "message": "Busy"}}
+    reading = read(sse(message_start(K2_START), b"event: error\ndata: " + dump(error)))
+    assert (reading.state, reading.tokens_in, reading.ended) == ("not_reported", 107, False)
+
+
+def test_a_model_is_named_by_the_answer_or_else_by_the_request() -> None:
+    facts = RequestFacts("m-small", 10, None, False)
+    assert read(chat(CHAT_USAGE), request=facts).model_id == "m-small-1"
+    assert read(chat(CHAT_USAGE, model=""), request=facts).model_id == "m-small"
+    assert read(chat(CHAT_USAGE, model="m\x00"), request=facts).model_id == "m-small"
+    assert read(dump({"usage": {"tokens": {"input_tokens": 2}}}), request=facts).model_id == "m-small"
+
+
+def test_a_family_s_counts_may_stand_in_the_response_headers_alone() -> None:
+    headers = [
+        (b"X-Amzn-Bedrock-Input-Token-Count", b"4"),
+        (b"x-amzn-bedrock-output-token-count", b"9"),
+        (b"x-amzn-bedrock-cache-read-input-token-count", b"70"),
+        (b"x-amzn-bedrock-cache-write-input-token-count", b"many"),
+    ]
+    reading = read(dump({"outputs": [{"text": "Nine."}]}), headers=headers)
+    assert (reading.state, use_of(reading)) == ("reported", (74, 9, 70, 0, 0))
+    body = dump({"type": "message", "content": [], "usage": K2_START})
+    assert use_of(read(body, headers=headers)) == (107, 1, 90, 7, 0), "the body knows better"
+
+
+def test_loading_a_model_into_memory_is_no_use() -> None:
+    reading = read(lines({"model": "l3", "response": "", "done": True, "done_reason": "load"}))
+    assert (reading.state, reading.billable) == ("not_reported", False)
+
+
+def test_an_unfinished_line_of_a_stream_of_lines_leaves_it_open() -> None:
+    reading = read(lines({"model": "l3", "response": "Ni", "done": False}))
+    assert (reading.state, reading.ended, reading.seen_text_bytes) == ("not_reported", False, 2)

@@ -1,0 +1,78 @@
+"""A chunk is any run of bytes: where an answer is cut changes nothing."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tollkeeper.extraction.answer import AnswerReader
+from unit.extraction.samples import DONE, SAMPLES, Sample, chat_chunk, dump, read, sse
+
+SMALL = tuple(sample for sample in SAMPLES if len(sample.body) < 10_000)
+
+
+def cut(body: bytes, places: list[int]) -> list[bytes]:
+    ends = [0, *sorted(place % (len(body) + 1) for place in places), len(body)]
+    return [body[start:stop] for start, stop in pairwise(ends)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(SAMPLES), st.lists(st.integers(0, 2**20), max_size=12))
+def test_any_split_gives_the_same_reading(sample: Sample, places: list[int]) -> None:
+    whole = read(sample.body, content_type=sample.content_type)
+    assert read(b"", pieces=cut(sample.body, places), content_type=sample.content_type) == whole
+
+
+@pytest.mark.parametrize("sample", SMALL, ids=lambda sample: sample.name)
+def test_one_byte_at_a_time_gives_the_same_reading(sample: Sample) -> None:
+    pieces = [sample.body[place : place + 1] for place in range(len(sample.body))]
+    whole = read(sample.body, content_type=sample.content_type)
+    assert read(b"", pieces=pieces, content_type=sample.content_type) == whole
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"], ids=["LF", "CR", "CRLF"])
+@pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"], ids=["plain", "BOM"])
+def test_an_event_stream_may_end_its_lines_in_any_way_and_be_cut_inside_them(end: bytes, bom: bytes) -> None:
+    usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+    body = bom + sse(
+        b": a comment",
+        b"id: 1" + end + b"event: x" + end + b"retry: 9" + end + b"data:" + dump(chat_chunk({"content": "ni"})),
+        b"data: " + dump(chat_chunk({"content": "né"})).replace(b", ", b"," + end + b"data: "),
+        b"data" + end + b"data:" + dump(chat_chunk(None, usage)),
+        DONE,
+        end=end,
+    )
+    whole = read(body)
+    assert (whole.state, whole.tokens_in, whole.tokens_out, whole.seen_text_bytes) == ("reported", 5, 2, 5)
+    for size in (1, 2, 3, 7):
+        pieces = [body[place : place + size] for place in range(0, len(body), size)]
+        assert read(b"", pieces=pieces) == whole
+
+
+def test_empty_chunks_and_every_kind_of_bytes_are_taken() -> None:
+    reader = AnswerReader(method="POST", path="/", status=200, content_type=None, content_encoding=None)
+    body = sse(chat_chunk(None, {"prompt_tokens": 5, "completion_tokens": 2}), DONE)
+    for piece in (b"", bytearray(body[:20]), b"", memoryview(body[20:40]), body[40:], b""):
+        reader.feed(piece)
+    assert reader.finish().tokens_in == 5
+
+
+def test_asking_before_the_end_changes_nothing() -> None:
+    for sample in SMALL:
+        reader = AnswerReader(
+            method="POST", path="/", status=200, content_type=sample.content_type, content_encoding=None
+        )
+        for place in range(0, len(sample.body), 37):
+            reader.feed(sample.body[place : place + 37])
+            reader.finish()
+        assert reader.finish() == reader.finish() == read(sample.body, path="/", content_type=sample.content_type)
+
+
+def test_empty_lines_may_keep_the_connection_alive_before_the_answer() -> None:
+    for sample in SMALL:
+        if sample.dialect != "bedrock" and not sample.body.startswith(b"\0"):
+            pieces = [b"\n"] * 3_000 + [sample.body]
+            assert read(b"", pieces=pieces).tokens_in == sample.use[0]
