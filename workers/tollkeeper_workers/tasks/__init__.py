@@ -1,0 +1,23 @@
+"""Every task by its name: a few lines each, around one service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from tollkeeper_workers.tasks.billing import apply_webhooks, close_due, confirm_reports, report_owed
+from tollkeeper_workers.tasks.notices import send_notices
+from tollkeeper_workers.tasks.upkeep import make_partitions, replay_journals, settle_expired_holds
+
+TASKS: Mapping[str, Callable[[], None]] = {
+    f"tollkeeper.{function.__name__}": function
+    for function in (
+        apply_webhooks,
+        close_due,
+        confirm_reports,
+        make_partitions,
+        replay_journals,
+        report_owed,
+        send_notices,
+        settle_expired_holds,
+    )
+}

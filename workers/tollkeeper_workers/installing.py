@@ -1,0 +1,49 @@
+"""Put our tasks and their schedule into a Celery app, ours or a host's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+
+from tollkeeper.settings import Settings, read_settings
+from tollkeeper_workers import process
+from tollkeeper_workers.schedule import SCHEDULE
+from tollkeeper_workers.tasks import TASKS
+
+QUEUE = "tollkeeper"
+SOFT_LIMIT_SECONDS = 240
+HARD_LIMIT_SECONDS = 300
+
+
+def install(celery_app: Celery, settings: Settings | None = None) -> None:
+    """Add every task, their queue and their beat entries. The host's own tasks, queues and schedule stay as they are.
+
+    A worker that is to run them consumes the queue `tollkeeper`: `celery -A … worker --queues celery,tollkeeper`.
+    """
+    settings = settings if settings is not None else read_settings()
+    process.use(settings)
+    for name, function in TASKS.items():
+        celery_app.task(
+            function,
+            name=name,
+            queue=QUEUE,
+            ignore_result=True,
+            acks_late=True,
+            reject_on_worker_lost=True,
+            soft_time_limit=SOFT_LIMIT_SECONDS,
+            time_limit=HARD_LIMIT_SECONDS,
+        )
+    celery_app.conf.beat_schedule = {**(celery_app.conf.beat_schedule or {}), **_entries(settings)}
+
+
+def _entries(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Beat's form of the table. An unread message expires with the next one, so that none pile up without a worker."""
+    return {
+        entry.task: {
+            "task": entry.task,
+            "schedule": float(entry.every * settings.sweep_seconds),
+            "options": {"queue": QUEUE, "expires": max(10, entry.every * settings.sweep_seconds)},
+        }
+        for entry in SCHEDULE
+    }

@@ -1,0 +1,36 @@
+"""What runs when, and why.
+
+Every task is a sweeper: it looks in the database for what is due and does it, so it may run twice at once, late, or not for
+hours, and the result is the same. `every` counts sweeps (`TOLLKEEPER_SWEEP_SECONDS`, 30 s unless set).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the table."""
+
+    task: str
+    every: int
+    why: str
+
+
+SCHEDULE = (
+    Entry("tollkeeper.close_due", 2, "a period that is over is closed and its invoice drafted, after the grace"),
+    Entry("tollkeeper.report_owed", 1, "Stripe finalizes an hour after midnight: what closed is told within minutes"),
+    Entry("tollkeeper.confirm_reports", 30, "Stripe's sums lag; they are read back until they show what was told"),
+    Entry("tollkeeper.send_notices", 1, "a customer should hear of 80 % before reaching 100 %"),
+    Entry("tollkeeper.apply_webhooks", 2, "an event that was stored and could not be applied at once is tried again"),
+    Entry(
+        "tollkeeper.settle_expired_holds",
+        2,
+        "a process that was killed leaves its holds; they must not lock a customer",
+    ),
+    Entry(
+        "tollkeeper.replay_journals", 2, "usage that waited on this machine's disk is stored once the database is back"
+    ),
+    Entry("tollkeeper.make_partitions", 1000, "months ahead stand ready, so that no request has to make one"),
+)

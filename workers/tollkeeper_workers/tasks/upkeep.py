@@ -1,0 +1,34 @@
+"""What keeps the system in order."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tollkeeper.services import sweeping
+from tollkeeper_workers.process import runtime
+
+
+def settle_expired_holds() -> None:
+    """Give back the holds of processes that were killed, and leave a row for each request that was lost with them."""
+    own = runtime()
+    settings = own.settings
+    asyncio.run(
+        sweeping.settle_expired_holds(settings.need_database_url(), settings.db_schema, own.database, own.clock.now())
+    )
+
+
+def replay_journals() -> None:
+    """Store the usage that waits on this machine's disk."""
+    own = runtime()
+    settings = own.settings
+    asyncio.run(
+        sweeping.replay_journals(
+            settings.need_database_url(), settings.db_schema, settings.journal_dir, own.clock.now()
+        )
+    )
+
+
+def make_partitions() -> None:
+    """Make the partitions of this month and those ahead, where they are missing."""
+    own = runtime()
+    sweeping.make_partitions_ahead(own.database, own.clock.now())
