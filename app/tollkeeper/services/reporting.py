@@ -28,7 +28,7 @@ from tollkeeper.payments.outcome import (
     Refused,
 )
 from tollkeeper.storage.database import Database
-from tollkeeper.storage.invoices import finalize_reported, sound_alarm
+from tollkeeper.storage.invoices import call_off_alarm, finalize_reported, sound_alarm
 from tollkeeper.storage.reports import (
     Candidate,
     Report,
@@ -196,12 +196,11 @@ class _Run:
             with self._database.transaction() as connection:
                 save_confirmed(connection, one)
             return True
-        reason = (
-            total
-            if isinstance(total, str)
-            else f"Stripe counts {total:f} {one.event_name}, reported were {one.value:f}"
-        )
-        alarm = isinstance(total, Decimal) and self._now - one.acknowledged_at > SUMS_LAG
+        if isinstance(total, _Untold):
+            reason, alarming = total.reason, not total.for_now
+        else:
+            reason, alarming = f"Stripe counts {total:f} {one.event_name}, reported were {one.value:f}", True
+        alarm = alarming and self._now - one.acknowledged_at > SUMS_LAG
         log.log(logging.ERROR if alarm else logging.INFO, "a sum of %s is not confirmed: %s", one.event_name, reason)
         with self._database.transaction() as connection:
             for invoice_id in save_unconfirmed(connection, one, reason, self._now + LOOK_AGAIN):
@@ -281,6 +280,7 @@ class _Run:
         """Stripe has it; with the last row of an invoice, the invoice is final."""
         done = replace(report, state="acknowledged", acknowledged_at=self._now, next_attempt_at=None, last_error=None)
         if save_report(connection, done, claimed=report.attempts):
+            call_off_alarm(connection, report.invoice_id, _rejection(report))
             self.acknowledged += 1
             self.finalized += finalize_reported(connection, self._now, report.invoice_id)
 
@@ -306,9 +306,7 @@ class _Run:
         rejected = replace(_unsent(report), state="rejected", next_attempt_at=None, last_error=reason)
         with self._database.transaction() as connection:
             save_report(connection, rejected, claimed=report.attempts)
-            sound_alarm(
-                connection, report.invoice_id, f"Stripe rejects the report of {report.model_id} {report.token_type}"
-            )
+            sound_alarm(connection, report.invoice_id, _rejection(report))
 
     def _identifier_taken(self, report: Report) -> None:
         """Stripe knows the identifier and we never sent it: a database brought back from a copy, or somebody else's event."""
@@ -319,14 +317,14 @@ class _Run:
                     self._save_acknowledged(connection, report)
                     return
         reason = "Stripe knows the identifier, but its sum does not hold this quantity"
-        reason = total if isinstance(total, str) else reason
+        reason = total.reason if isinstance(total, _Untold) else reason
         self._put_off(report, reason, wait=SUMS_LAG, applied=False, alarm=True)
 
     def _settle_by_reading(self, report: Report) -> bool:
         """Find out from Stripe's sum what became of a row that Stripe would no longer know again; True: it is to be sent."""
         total = self._sum_at_stripe(report.event_name, report.stripe_customer_id, report.period)
-        if isinstance(total, str):
-            self._put_off(report, total, wait=LOOK_AGAIN)
+        if isinstance(total, _Untold):
+            self._put_off(report, total.reason, wait=LOOK_AGAIN)
             return False
         with self._database.transaction() as connection:
             rows = same_sum(connection, report)
@@ -346,7 +344,7 @@ class _Run:
             self._put_off(report, reason, wait=LOOK_AGAIN, alarm=True)
         return False
 
-    def _sum_at_stripe(self, event_name: str, customer: str | None, period: Period) -> Decimal | str:
+    def _sum_at_stripe(self, event_name: str, customer: str | None, period: Period) -> Decimal | _Untold:
         """What Stripe has counted in a period, or why that cannot be told."""
         from tollkeeper.payments.stripe import StripeDidNotAnswer, StripeRefused
 
@@ -357,10 +355,22 @@ class _Run:
                 self._meters[event_name] = self._stripe.meter_id_for(event_name)
             meter_id = self._meters[event_name]
             if meter_id is None:
-                return f"Stripe has no active meter for {event_name}"
-            return self._stripe.metered_total(meter_id=meter_id, customer=customer, start=start, end=end)
+                return _Untold(f"Stripe has no active meter for {event_name}", for_now=False)
+            return self._stripe.metered_total(meter_id=meter_id, customer=customer, start=start, end=end).normalize()
         except (StripeDidNotAnswer, StripeRefused) as error:
-            return str(error)
+            return _Untold(str(error), for_now=error.transient)
+
+
+@dataclass(frozen=True, slots=True)
+class _Untold:
+    """Why a sum could not be read; `for_now` where asking again may help."""
+
+    reason: str
+    for_now: bool
+
+
+def _rejection(report: Report) -> str:
+    return f"Stripe rejects the report of {report.model_id} {report.token_type}"
 
 
 def _wait(report: Report, named_seconds: float | None = None) -> timedelta:

@@ -174,14 +174,15 @@ def carried_balances(connection: Connection, users: Sequence[str]) -> dict[tuple
 def finalize_reported(connection: Connection, now: datetime, invoice_id: UUID | None = None) -> int:
     """Finalize drafts (or one) whose period is over and whose every report Stripe has acknowledged; how many.
 
-    One that has nothing to report owes Stripe nothing, so it is final too. One with an alarm waits for a person.
+    One that has nothing to report owes Stripe nothing, so it is final too, unless an alarm on it waits for a person.
     """
     change(connection, "SELECT FROM invoices WHERE id = :id FOR UPDATE", id=invoice_id)
     return change(
         connection,
         """
         UPDATE invoices AS i SET status = 'finalized', finalized_at = :now
-        WHERE i.status = 'draft' AND i.collect = 'meters' AND i.period_end <= :now AND i.alarm IS NULL
+        WHERE i.status = 'draft' AND i.collect = 'meters' AND i.period_end <= :now
+          AND (i.alarm IS NULL OR EXISTS (SELECT FROM stripe_reports AS r WHERE r.invoice_id = i.id))
           AND (CAST(:id AS uuid) IS NULL OR i.id = :id)
           AND NOT EXISTS (SELECT FROM stripe_reports AS r
                           WHERE r.invoice_id = i.id AND r.state NOT IN ('acknowledged', 'confirmed'))
@@ -196,11 +197,24 @@ def sound_alarm(connection: Connection, invoice_id: UUID, alarm: str) -> None:
     change(
         connection,
         """
-        UPDATE invoices SET alarm = CASE WHEN alarm IS NULL THEN :alarm ELSE alarm || '; ' || :alarm END
-        WHERE id = :id AND (alarm IS NULL OR position(:alarm in alarm) = 0)
+        UPDATE invoices SET alarm = concat_ws('; ', alarm, CAST(:alarm AS text))
+        WHERE id = :id AND (alarm IS NULL OR :alarm <> ALL(string_to_array(alarm, '; ')))
         """,
         id=invoice_id,
-        alarm=alarm,
+        alarm=_one_note(alarm),
+    )
+
+
+def call_off_alarm(connection: Connection, invoice_id: UUID, alarm: str) -> None:
+    """Take back a note, once what it says has been mended; others stay."""
+    change(
+        connection,
+        """
+        UPDATE invoices SET alarm = nullif(array_to_string(array_remove(string_to_array(alarm, '; '), :alarm), '; '), '')
+        WHERE id = :id AND alarm IS NOT NULL
+        """,
+        id=invoice_id,
+        alarm=_one_note(alarm),
     )
 
 
@@ -253,6 +267,11 @@ def save_status(connection: Connection, invoice_id: UUID, status: InvoiceStatus,
         status=status,
         at=at,
     )
+
+
+def _one_note(alarm: str) -> str:
+    """Notes stand side by side with "; " between them."""
+    return alarm.replace("; ", ", ")
 
 
 def _find(connection: Connection, condition: str, **parameters: object) -> Invoice | None:

@@ -239,16 +239,19 @@ def sums_to_confirm(connection: Connection, now: datetime, settled: datetime, li
     rows = all_rows(
         connection,
         """
-        SELECT user_id, stripe_customer_id, event_name, period_start, period_end, sum(value) AS value,
-               max(acknowledged_at) AS acknowledged_at
-        FROM stripe_reports
-        WHERE (user_id, event_name, period_start) IN (
+        SELECT r.user_id, r.stripe_customer_id, r.event_name, r.period_start, r.period_end, sum(r.value) AS value,
+               max(r.acknowledged_at) AS acknowledged_at
+        FROM stripe_reports AS r
+        WHERE (r.user_id, r.event_name, r.period_start) IN (
             SELECT user_id, event_name, period_start FROM stripe_reports
             WHERE state = 'acknowledged' AND (next_attempt_at IS NULL OR next_attempt_at <= :now))
-        GROUP BY user_id, stripe_customer_id, event_name, period_start, period_end
-        HAVING bool_and(state IN ('acknowledged', 'confirmed')) AND bool_or(state = 'acknowledged')
-           AND max(acknowledged_at) <= :settled
-        ORDER BY max(acknowledged_at) LIMIT :limit
+          AND NOT EXISTS (
+            SELECT FROM stripe_reports AS other
+            WHERE other.user_id = r.user_id AND other.event_name = r.event_name AND other.period_start = r.period_start
+              AND other.state NOT IN ('acknowledged', 'confirmed'))
+        GROUP BY r.user_id, r.stripe_customer_id, r.event_name, r.period_start, r.period_end
+        HAVING max(r.acknowledged_at) <= :settled
+        ORDER BY max(r.acknowledged_at) LIMIT :limit
         """,
         now=now,
         settled=settled,
