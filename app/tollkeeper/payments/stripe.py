@@ -201,7 +201,7 @@ def _refusal(status: int, error: stripe.StripeError, detail: stripe.ErrorObject)
     return Refused(
         status=status,
         message=error.user_message or "no reason given",
-        code=error.code or getattr(detail, "code", None),
+        code=getattr(detail, "code", None),
         error_type=getattr(detail, "type", None),
         request_id=error.request_id,
     )
@@ -240,9 +240,7 @@ def _livemode(api_key: str) -> bool | None:
 
 def _keep_bodies_out_of_the_log() -> None:
     """At level DEBUG the SDK logs whole requests and answers, which name customers: those records are dropped."""
-    logger = logging.getLogger("stripe")
-    if _without_bodies not in logger.filters:
-        logger.addFilter(_without_bodies)
+    logging.getLogger("stripe").addFilter(_without_bodies)
 
 
 def _without_bodies(record: logging.LogRecord) -> bool:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -79,6 +80,14 @@ def sdk_client(api_key: str, url: str) -> stripe.StripeClient:
         http_client=stripe.RequestsClient(timeout=5),
         max_network_retries=0,
     )
+
+
+def wait_until_met(standin: StripeStandIn) -> None:
+    """Waits until a call on its way in another thread has met the fault that was set for it."""
+    give_up = time.monotonic() + 5
+    while not any(call["fault"] for call in standin.calls()):
+        assert time.monotonic() < give_up, "no call has met the fault"
+        time.sleep(0.005)
 
 
 @dataclass

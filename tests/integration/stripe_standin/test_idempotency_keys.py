@@ -10,6 +10,8 @@ import stripe
 
 from tollkeeper.testing import FrozenClock, StripeStandIn
 
+from .conftest import wait_until_met
+
 HttpCall = Callable[..., Any]
 ADA: Any = {"email": "ada@example.com"}
 
@@ -114,8 +116,7 @@ def test_a_key_whose_call_is_still_running_is_a_409(
     standin.inject("hang_before", method="POST", seconds=0.4)
     slow = threading.Thread(target=lambda: client.v1.customers.create(ADA, {"idempotency_key": "k"}))
     slow.start()
-    while not standin.calls() or standin.calls()[0]["fault"] is None:
-        pass
+    wait_until_met(standin)
 
     reply = http_call("POST", "/v1/customers", "email=ada%40example.com", Idempotency_Key="k")
     slow.join()

@@ -26,6 +26,8 @@ from tollkeeper.payments import (
 from tollkeeper.payments.stripe import StripeDidNotAnswer, StripePayments, StripeRefused
 from tollkeeper.testing import FrozenClock, StripeStandIn
 
+from .conftest import wait_until_met
+
 Report = Callable[..., MeterEventOutcome]
 
 OCTOBER, NOVEMBER = datetime(2026, 10, 1, tzinfo=UTC), datetime(2026, 11, 1, tzinfo=UTC)
@@ -123,8 +125,7 @@ def test_a_call_with_the_same_key_still_running_leaves_the_outcome_unknown(
     standin.inject("hang_before", seconds=0.3)
     slow = threading.Thread(target=report)
     slow.start()
-    while not standin.calls() or standin.calls()[0]["fault"] is None:
-        pass
+    wait_until_met(standin)
 
     outcome = report()
     slow.join()
@@ -360,6 +361,7 @@ class Gateway(HTTPServer):
 
     status: int
     body: bytes
+    retry_after: str | None = None
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -369,6 +371,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response(self.server.status)
         self.send_header("Content-Length", str(len(self.server.body)))
+        if self.server.retry_after is not None:
+            self.send_header("Retry-After", self.server.retry_after)
         self.end_headers()
         self.wfile.write(self.server.body)
 
@@ -403,6 +407,7 @@ def gateway() -> Iterator[Gateway]:
         (200, b'{"object": "billing.meter_event", "identifier": "u-1.p-1"}', Accepted()),
         (204, b"", OutcomeUnknown("HTTP 204 with a body that is not Stripe's")),
         (302, b"{}", OutcomeUnknown("HTTP 302 with a body that is not Stripe's")),
+        (302, b'{"error": {}}', OutcomeUnknown("HTTP 302 with a body that is not Stripe's")),
         (400, b"{}", OutcomeUnknown("HTTP 400 with a body that is not Stripe's")),
         (400, b'{"error": {}}', Refused(400, "no reason given")),
         (404, b"<html>not found</html>", OutcomeUnknown("HTTP 404 with a body that is not Stripe's")),
@@ -428,7 +433,22 @@ def gateway() -> Iterator[Gateway]:
 def test_whatever_answers_in_stripes_place_is_an_outcome_and_never_an_exception(
     gateway: Gateway, status: int, body: bytes, outcome: MeterEventOutcome
 ) -> None:
-    gateway.status, gateway.body = status, body
+    gateway.status, gateway.body, gateway.retry_after = status, body, None
     payments = StripePayments("sk_test_made_up", api_base=f"http://127.0.0.1:{gateway.server_port}", timeout_seconds=1)
 
     assert report_with(payments, "cus_1") == outcome
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "seconds"),
+    [("7", 7.0), ("0.5", 0.5), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("-1", None), ("", None)],
+)
+def test_only_a_wait_in_seconds_is_understood(gateway: Gateway, retry_after: str, seconds: float | None) -> None:
+    gateway.status, gateway.body, gateway.retry_after = (
+        429,
+        b'{"error": {"type": "invalid_request_error"}}',
+        retry_after,
+    )
+    payments = StripePayments("sk_test_made_up", api_base=f"http://127.0.0.1:{gateway.server_port}", timeout_seconds=1)
+
+    assert report_with(payments, "cus_1") == RateLimited(seconds)
