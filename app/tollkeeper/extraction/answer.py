@@ -83,11 +83,10 @@ class AnswerReader:
         self._silent = method == "HEAD" or status in (204, 304)
         self._fed = 0
         self._length = _declared_length(headers)
-        if content_encoding:
-            try:
-                self._decoder = decoder_for(content_encoding)
-            except Undecodable:
-                self._give_up()
+        try:
+            self._decoder = decoder_for(content_encoding)
+        except Undecodable:
+            self._give_up()
 
     def feed(self, chunk: bytes | bytearray | memoryview) -> bool:
         """Read on; True once the frame that ends the answer is in what was fed, or its declared length is reached."""

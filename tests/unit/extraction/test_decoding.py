@@ -59,6 +59,11 @@ def test_an_event_is_read_as_soon_as_its_encoded_bytes_are_flushed() -> None:
     assert reader.feed(stream.compress(sse(DONE)) + stream.flush(zlib.Z_SYNC_FLUSH))
 
 
+@pytest.mark.parametrize("encoding", [b"", b",", b" , identity"])
+def test_an_empty_encoding_is_none(encoding: bytes) -> None:
+    assert use_of(read(SAMPLES[0].body, content_encoding=encoding)) == SAMPLES[0].use
+
+
 @pytest.mark.parametrize("encoding", [b"compress", b"x", b"gzip, gzip, gzip, gzip", b"\xff"])
 def test_an_encoding_that_cannot_be_undone_makes_an_answer_unreadable(encoding: bytes) -> None:
     assert read(SAMPLES[0].body, content_encoding=encoding).state == "unreadable"
@@ -75,6 +80,21 @@ def test_a_library_that_is_not_installed_makes_its_answers_unreadable(
 ) -> None:
     monkeypatch.setitem(sys.modules, library, None)
     assert read(SAMPLES[0].body, content_encoding=encoding).state == "unreadable"
+
+
+def test_an_older_brotli_that_cannot_bound_its_output_is_fed_little_by_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    newer = brotli.Decompressor
+
+    class Decompressor:
+        def __init__(self) -> None:
+            self._newer = newer()
+
+        def process(self, data: bytes) -> bytes:
+            assert len(data) <= 64
+            return bytes(self._newer.process(data))
+
+    monkeypatch.setattr(brotli, "Decompressor", Decompressor)
+    assert use_of(read(brotli.compress(SAMPLES[0].body), content_encoding=b"br")) == SAMPLES[0].use
 
 
 def test_use_read_before_the_encoding_breaks_is_kept() -> None:

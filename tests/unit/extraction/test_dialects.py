@@ -18,6 +18,7 @@ from unit.extraction.samples import (
     agent_event,
     chat,
     chat_chunk,
+    chunk_frame,
     dump,
     gemini,
     lines,
@@ -174,3 +175,53 @@ def test_loading_a_model_into_memory_is_no_use() -> None:
 def test_an_unfinished_line_of_a_stream_of_lines_leaves_it_open() -> None:
     reading = read(lines({"model": "l3", "response": "Ni", "done": False}))
     assert (reading.state, reading.ended, reading.seen_text_bytes) == ("not_reported", False, 2)
+
+
+def test_events_of_several_apis_in_one_answer_are_summed() -> None:
+    transcription = {"text": "nine", "usage": {"type": "duration", "seconds": 8.4}}
+    ranking = {"results": [], "meta": {"billed_units": {"search_units": 1}}}
+    reading = read(lines(transcription, json.loads(chat(CHAT_USAGE)), ranking, transcription))
+    assert use_of(reading) == (40, 25, 32, 4, 20)
+    assert dict(reading.units) == {"seconds": 18, "search_units": 1}
+
+
+def test_a_flat_zero_does_not_hide_what_the_details_say() -> None:
+    usage = {**CHAT_USAGE, "cached_tokens": 0, "cache_creation_input_tokens": 0, "reasoning_tokens": 0}
+    assert use_of(read(chat(usage))) == (40, 25, 32, 4, 20)
+
+
+def test_a_total_alone_is_enough_for_the_count_that_is_missing() -> None:
+    assert use_of(read(chat({"prompt_tokens": 40, "total_tokens": 65})))[:2] == (40, 25)
+    assert use_of(read(chat({"completion_tokens": 25, "total_tokens": 65})))[:2] == (40, 25)
+
+
+def test_gemini_s_interactions_are_streamed_too() -> None:
+    interaction = {"id": "interaction-1", "model": "g-3", "usage": {"total_input_tokens": 7, "total_output_tokens": 2}}
+    body = sse(
+        {"event_type": "interaction.start", "interaction": {"id": "interaction-1"}},
+        {"event_type": "content.delta", "delta": {"type": "text", "text": "Nine"}},
+        {"event_type": "interaction.complete", "interaction": interaction},
+    )
+    reading = read(body)
+    assert (reading.state, use_of(reading), reading.model_id) == ("reported", (7, 2, 0, 0, 0), "g-3")
+    assert (reading.ended, reading.seen_text_bytes) == (True, 4)
+
+
+def test_text_is_found_wherever_an_api_puts_it() -> None:
+    streams = (
+        sse(chat_chunk({"reasoning_content": "ab", "refusal": "c", "function_call": {"arguments": "de"}})),
+        sse(chat_chunk({"content": [{"type": "text", "text": "abc"}, "de", 5]})),
+        sse({"choices": [{"index": 0, "text": "abcde"}]}),
+        sse({"type": "content_block_delta", "delta": {"thinking": "abc", "partial_json": "de"}}),
+        sse({"type": "response.reasoning_text.delta", "delta": "abcde"}),
+        sse({"type": "response.audio.delta", "delta": "QUJD"}, {"type": "response.refusal.delta", "delta": "abcde"}),
+        sse({"type": "tool-plan-delta", "delta": {"message": {"tool_plan": "abcde"}}}),
+        sse({"type": "tool-call-delta", "delta": {"message": {"tool_calls": {"function": {"arguments": "abcde"}}}}}),
+        lines({"done": False, "message": {"content": "abc", "thinking": "de"}}),
+        lines({"done": False, "response": "abc", "thinking": "de"}),
+        sse({"contentBlockDelta": {"delta": {"toolUse": {"input": "abc"}, "reasoningContent": {"text": "de"}}}}),
+        sse(agent_event("ab", partial=True), agent_event("cde", partial=True), agent_event("abcde")),
+        chunk_frame({"outputText": "abcde", "index": 0, "inputTextTokenCount": None}),
+    )
+    for body in streams:
+        assert read(body).seen_text_bytes == 5, body

@@ -41,6 +41,10 @@ def test_a_frame_too_large_to_hold_is_passed_over() -> None:
         assert (reading.state, reading.tokens_in) == ("reported", 117)
 
 
+def test_nothing_is_read_after_frames_that_make_no_sense() -> None:
+    assert read(b"", pieces=[b"not a frame at all", METADATA], content_type=TYPE).tokens_in == 0
+
+
 def test_a_size_that_cannot_be_is_the_end_of_reading() -> None:
     for size, header_size in ((0, 0), (15, 0), (40, 30)):
         prelude = struct.pack(">II", size, header_size)

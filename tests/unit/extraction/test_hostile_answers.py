@@ -31,6 +31,7 @@ from unit.extraction.samples import (
     message_delta,
     message_start,
     read,
+    response,
     sse,
     use_of,
 )
@@ -65,6 +66,8 @@ def test_a_usage_that_is_no_object_is_unreadable(usage: object) -> None:
     assert read(chat(usage)).state == "unreadable"
     assert read(sse(message_start(K2_START), message_delta(usage))).state == "unreadable"
     assert read(dump({"candidates": [], "usageMetadata": usage})).state == "unreadable"
+    assert read(dump({"output": {}, "stopReason": "end_turn", "usage": usage})).state == "unreadable"
+    assert read(dump(response(usage))).state == "unreadable"
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,12 @@ def test_texts_may_follow_each_other_or_stand_in_a_list() -> None:
         assert scanner.whole
 
 
+def test_texts_that_are_no_objects_are_read_over() -> None:
+    found, scanner = scan(b'{"a": 1} "b" 3 null {"a": 2}')
+    assert found == [{"a": 1}, {"a": 2}]
+    assert scanner.whole
+
+
 @pytest.mark.parametrize(
     "data",
     [b"{a: 1}", b'{"a" 1}', b'{"a": 1,}', b'{"a": tru}', b'{"a": 1 2}', b"{]", b'[1}', b'{"a": 01}', b'{"a": +1}',

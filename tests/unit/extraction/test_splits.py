@@ -76,3 +76,21 @@ def test_empty_lines_may_keep_the_connection_alive_before_the_answer() -> None:
         if sample.dialect != "bedrock" and not sample.body.startswith(b"\0"):
             pieces = [b"\n"] * 3_000 + [sample.body]
             assert read(b"", pieces=pieces).tokens_in == sample.use[0]
+
+
+def test_an_event_over_several_lines_can_be_read_before_its_empty_line() -> None:
+    start = b'data: {"choices": [],\ndata: "usage": {"prompt_tokens": 5,\n'
+    reading = read(start + b'data: "completion_tokens": 2}}')
+    assert (reading.state, reading.tokens_in, reading.tokens_out) == ("reported", 5, 2)
+    assert read(start).tokens_in == 5
+    long = b'data: {"padding": "' + b"x" * 70_000 + b'",\ndata: ' + start[7:]
+    assert read(long).tokens_in == 5
+    reading = read(long + b'data: "completion_tokens": 2}}\n')
+    assert (reading.state, reading.tokens_in, reading.tokens_out) == ("reported", 5, 2)
+
+
+def test_a_comment_of_any_length_is_passed_over() -> None:
+    body = b":" + b"x" * 100_000 + b"\n\n" + sse(chat_chunk(None, {"prompt_tokens": 5, "completion_tokens": 2}))
+    for size in (1_000, 1 << 20):
+        pieces = [body[place : place + size] for place in range(0, len(body), size)]
+        assert read(b"", pieces=pieces).tokens_in == 5

@@ -45,6 +45,8 @@ PLACES: tuple[str, ...] = (
     "responseId",
     "modelVersion",
     "partial",
+    "author",
+    "invocationId",
     "promptFeedback.blockReason",
     "totalTokens",
     "embedding.values",
@@ -59,6 +61,7 @@ PLACES: tuple[str, ...] = (
     *(f"interaction.{name}" for name in _HOLDER),
 )
 
+_AGENT: Final = ("content", "author", "invocationId")
 _EVENTS: Final = ("interaction.", "content.", "step.")
 _LAST: Final = ("interaction.complete", "interaction.completed")
 
@@ -93,7 +96,7 @@ def take(event: Event, tally: Tally) -> None:
         _take_candidates(candidates, tally)
     elif "promptFeedback" in event:
         tally.ended = True
-    elif "content" in event:
+    elif any(name in event for name in _AGENT):
         _take_agent_event(event, tally)
 
 
@@ -120,10 +123,10 @@ def _take_agent_event(event: Event, tally: Tally) -> None:
     """The event that closes a call repeats the text of the partial ones before it."""
     if event.get("partial") is True:
         tally.call_id = "partial"
-        tally.text_bytes += _content_size(event["content"])
+        tally.text_bytes += _content_size(event.get("content"))
         return
     if tally.call_id != "partial":
-        tally.text_bytes += _content_size(event["content"])
+        tally.text_bytes += _content_size(event.get("content"))
     tally.close_call()
 
 
