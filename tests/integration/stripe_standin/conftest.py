@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import http.client
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -106,19 +108,56 @@ class Reply:
 def http_call(standin: StripeStandIn, url: str) -> Callable[..., Reply]:
     """A call with exactly the bytes and headers given, for what the SDK would never send."""
 
-    def call(method: str, path: str, body: str | bytes | None = None, **headers: str) -> Reply:
-        sent = {"Authorization": f"Bearer {standin.api_key}"}
+    def call(method: str, path: str, body: str | bytes | None = None, **headers: str | None) -> Reply:
+        sent: dict[str, str | None] = {"Authorization": f"Bearer {standin.api_key}"}
         if body is not None:
             sent["Content-Type"] = "application/x-www-form-urlencoded"
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=5)
-        connection.request(method, path, body, {name: value for name, value in sent.items() if value})
+        connection.request(method, path, body, {name: value for name, value in sent.items() if value is not None})
         response = connection.getresponse()
         answer = Reply(response.status, dict(response.getheaders()), json.loads(response.read()))
         connection.close()
         return answer
 
     return call
+
+
+class Endpoint(HTTPServer):
+    """Keeps what it was sent and answers what it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.received: list[tuple[dict[str, str], bytes, str]] = []
+        self.answer = 200
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/billing/webhooks/stripe?from=test"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Endpoint
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.received.append((dict(self.headers), body, self.path))
+        self.send_response(self.server.answer)
+        self.end_headers()
+        self.wfile.write(b"thanks")
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the name is the standard library's
+        pass
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    server = Endpoint()
+    thread = threading.Thread(target=lambda: server.serve_forever(poll_interval=0.02), daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 import stripe
+from starlette.types import Message, Scope
 
 from tollkeeper.testing import FrozenClock, StripeStandIn
 
@@ -156,6 +158,37 @@ def test_keys_can_be_pruned_as_if_a_day_had_passed(
 def test_a_key_has_at_most_255_characters(http_call: HttpCall) -> None:
     assert http_call("POST", "/v1/customers", "", Idempotency_Key="k" * 255).status == 200
     assert http_call("POST", "/v1/customers", "", Idempotency_Key="k" * 256).status == 400
+
+
+def test_an_empty_key_is_no_key(http_call: HttpCall) -> None:
+    replies = [http_call("POST", "/v1/customers", "", Idempotency_Key="") for _ in range(2)]
+
+    assert replies[0].json["id"] != replies[1].json["id"]
+
+
+def test_a_call_that_is_broken_off_leaves_its_key_free(standin: StripeStandIn, http_call: HttpCall) -> None:
+    async def break_off() -> None:
+        standin.inject("hang_before", seconds=60)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(standin.app(scope, receive, send), timeout=0.05)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        raise AssertionError(f"nothing should be sent, but was: {message}")
+
+    headers = [(b"authorization", f"Bearer {standin.api_key}".encode()), (b"idempotency-key", b"k")]
+    scope: Scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/customers",
+        "query_string": b"",
+        "headers": headers,
+    }
+    asyncio.run(break_off())
+
+    assert http_call("POST", "/v1/customers", "", Idempotency_Key="k").status == 200
 
 
 def test_a_key_on_a_get_means_nothing(http_call: HttpCall) -> None:

@@ -11,14 +11,16 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import stripe
 
+from tollkeeper.payments import verify_stripe
 from tollkeeper.testing import StandInRemote, StripeStandIn
 from tollkeeper.testing.stripe_standin import API_KEY
 
-from .conftest import sdk_client
+from .conftest import Endpoint, sdk_client
 
 OCTOBER, NOVEMBER = datetime(2026, 10, 1, tzinfo=UTC), datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -131,18 +133,38 @@ def test_keys_and_identifiers_are_forgotten_from_outside(
     assert remote.forget_identifiers() == 1
 
 
-def test_invoices_are_made_and_events_delivered_from_outside(remote: StandInRemote, url: str) -> None:
+def test_without_an_age_everything_is_forgotten(client: stripe.StripeClient, http_call: Callable[..., Any]) -> None:
+    client.v1.customers.create({})
+
+    assert http_call("POST", "/_standin/idempotency_keys/prune").json == {"pruned": 1}
+
+
+def test_the_handles_can_be_used_by_hand(standin: StripeStandIn, http_call: Callable[..., Any]) -> None:
+    overview = http_call("GET", "/_standin", Authorization=None)
+    mistake = http_call("POST", "/_standin/faults", "{")
+
+    assert overview.status == 200
+    assert overview.json == {
+        "api_version": stripe.api_version,
+        "now": standin.clock.now().isoformat(),
+        "calls": 0,
+        "meter_events": 0,
+    }
+    assert (mistake.status, list(mistake.json)) == (400, ["error"])
+
+
+def test_invoices_are_made_and_events_delivered_from_outside(remote: StandInRemote, endpoint: Endpoint) -> None:
     invoice = remote.invoice(
         customer=remote.add_customer(), period_start=OCTOBER, period_end=NOVEMBER, amount=1250, metadata={"a": "b"}
     )
 
-    # the stand-in's own API is an endpoint too: it has no such path, and says so
-    delivery = remote.deliver(
-        f"{url}/v1/hook", "whsec_made_up", "invoice.paid", invoice, signed_at=NOVEMBER, id="evt_x"
-    )
+    delivery = remote.deliver(endpoint.url, "whsec_made_up", "invoice.paid", invoice, signed_at=NOVEMBER, id="evt_x")
 
     assert (invoice["status"], invoice["amount_paid"], invoice["metadata"]) == ("paid", 1250, {"a": "b"})
-    assert (delivery.event_id, delivery.status) == ("evt_x", 401)
+    assert (delivery.event_id, delivery.status, delivery.body) == ("evt_x", 200, "thanks")
+    ((headers, body, _),) = endpoint.received
+    event = verify_stripe(body, headers["Stripe-Signature"], "whsec_made_up", NOVEMBER, tolerance_seconds=0)
+    assert (event["id"], event["data"]["object"]) == ("evt_x", invoice)
 
 
 def test_a_mistake_is_told_and_breaks_nothing(remote: StandInRemote) -> None:

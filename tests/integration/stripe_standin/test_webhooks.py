@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
+import ssl
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
@@ -15,45 +13,10 @@ import stripe
 from tollkeeper.payments import SignatureRefused, verify_stripe
 from tollkeeper.testing import FrozenClock, StripeStandIn
 
+from .conftest import Endpoint
+
 SECRET = "whsec_obviously_made_up"
 OCTOBER, NOVEMBER = datetime(2026, 10, 1, tzinfo=UTC), datetime(2026, 11, 1, tzinfo=UTC)
-
-
-class Endpoint(HTTPServer):
-    """Keeps what it was sent and answers what it is told to."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.received: list[tuple[dict[str, str], bytes, str]] = []
-        self.answer = 200
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/billing/webhooks/stripe?from=test"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Endpoint
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.received.append((dict(self.headers), body, self.path))
-        self.send_response(self.server.answer)
-        self.end_headers()
-        self.wfile.write(b"thanks")
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the name is the standard library's
-        pass
-
-
-@pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
-    server = Endpoint()
-    thread = threading.Thread(target=lambda: server.serve_forever(poll_interval=0.02), daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
 
 
 @pytest.fixture
@@ -176,6 +139,23 @@ def test_the_receivers_answer_is_reported(standin: StripeStandIn, endpoint: Endp
     endpoint.answer = 400
 
     assert standin.deliver(endpoint.url, SECRET, "invoice.paid", paid).status == 400
+
+
+def test_an_endpoint_without_a_path_is_its_root(
+    standin: StripeStandIn, endpoint: Endpoint, paid: dict[str, Any]
+) -> None:
+    standin.deliver(endpoint.url.partition("/billing")[0], SECRET, "invoice.paid", paid)
+
+    assert endpoint.received[0][2] == "/"
+
+
+def test_an_https_endpoint_is_not_spoken_to_in_the_clear(
+    standin: StripeStandIn, endpoint: Endpoint, paid: dict[str, Any]
+) -> None:
+    with pytest.raises(ssl.SSLError):
+        standin.deliver(endpoint.url.replace("http", "https"), SECRET, "invoice.paid", paid)
+
+    assert endpoint.received == []
 
 
 def test_an_endpoint_that_is_not_there_is_an_os_error(standin: StripeStandIn, paid: dict[str, Any]) -> None:

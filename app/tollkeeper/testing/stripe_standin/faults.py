@@ -36,12 +36,12 @@ class Fault:
     """One fault for the next `times` calls whose method and path match (`*` and `?` as in file names)."""
 
     kind: FaultKind
-    method: str = "*"
-    path: str = "*"
-    times: int = 1
-    seconds: float = 0.0
-    retry_after: int | None = None
-    status: int = 500
+    method: str
+    path: str
+    times: int
+    seconds: float
+    retry_after: int | None
+    status: int
 
 
 class Faults:
