@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +21,8 @@ from redis.exceptions import NoScriptError, RedisError
 from tollkeeper.domain.errors import StoreUnavailable
 from tollkeeper.grouping import Grouped
 
+log = logging.getLogger(__name__)
+
 MICRO = 1_000_000
 KEEP_SECONDS = 40 * 86_400
 """How long an untouched copy stays: past the longest month, so that it is seldom seeded again."""
@@ -33,7 +36,18 @@ class Held:
 
     id: UUID
     amount: Decimal
+    tokens: int
     expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """What a customer used in a period, as of one version of its row."""
+
+    version: int
+    spent: Decimal
+    """What counts against the cap, in minor units."""
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +61,11 @@ class Question:
     soft: bool
     """The bound is a guess, because the request states no limit: it may shrink to the room that is left."""
     cap: int | None
-    version: int
-    spent: Decimal
+    tokens: int
+    """At most so many tokens."""
+    free_until: int
+    """The request costs nothing as long as tokens used and held stay at or below this; -1 where it always costs."""
+    spend: Spend
     now: datetime
     expires_at: datetime
     rate_limit: int
@@ -104,36 +121,36 @@ class RedisCounters:
                     _micros(q.bound),
                     "" if q.cap is None else q.cap * MICRO,
                     int(q.soft),
-                    q.version,
-                    _micros(q.spent),
+                    q.spend.version,
+                    _micros(q.spend.spent),
                     _ms(q.now),
                     _ms(q.expires_at),
                     q.rate_limit,
                     q.window_seconds * 1000,
                     KEEP_SECONDS,
+                    q.tokens,
+                    q.spend.tokens,
+                    q.free_until,
                 ],
             )
         )
         return _verdict(answer)
 
-    async def seed(
-        self, user_id: str, period_start: datetime, version: int, spent: Decimal, holds: Iterable[Held]
-    ) -> bool:
+    async def seed(self, user_id: str, period_start: datetime, spend: Spend, holds: Iterable[Held]) -> bool:
         """Fill an empty copy; False where newer things are known already and the rows must be read again."""
-        arguments: list[Any] = [version, _micros(spent), KEEP_SECONDS]
+        arguments: list[Any] = [spend.version, _micros(spend.spent), spend.tokens, KEEP_SECONDS]
         for hold in holds:
-            arguments += [str(hold.id), _micros(hold.amount), _ms(hold.expires_at)]
+            arguments += [str(hold.id), _micros(hold.amount), hold.tokens, _ms(hold.expires_at)]
         return bool(await self._call(("seed", _keys(user_id, period_start)[:3], arguments)))
 
-    async def settle(self, hold: UUID, user_id: str, period_start: datetime, version: int, spent: Decimal) -> None:
+    async def settle(self, hold: UUID, user_id: str, period_start: datetime, spend: Spend) -> None:
         """Give the hold back and set the spend by version. Never raises: what Redis misses is sent when it is back."""
-        await self._pay(
-            ("settle", _keys(user_id, period_start)[:3], [str(hold), version, _micros(spent), KEEP_SECONDS])
-        )
+        arguments = [str(hold), spend.version, _micros(spend.spent), spend.tokens, KEEP_SECONDS]
+        await self._pay(("settle", _keys(user_id, period_start)[:3], arguments))
 
     async def release(self, hold: UUID, user_id: str, period_start: datetime) -> None:
         """Give the hold back, nothing else having changed. Never raises, as `settle`."""
-        await self._pay(("settle", _keys(user_id, period_start)[:3], [str(hold), "", "", KEEP_SECONDS]))
+        await self._pay(("settle", _keys(user_id, period_start)[:3], [str(hold), "", "", "", KEEP_SECONDS]))
 
     async def idle(self) -> None:
         """Return once nothing is in flight."""
@@ -173,16 +190,19 @@ class RedisCounters:
             again = await self._pipeline([calls[index] for index in missing])
             for index, answer in zip(missing, again, strict=True):
                 answers[index] = answer
-        return [
-            StoreUnavailable(f"Redis refused: {type(answer).__name__}") if isinstance(answer, RedisError) else answer
-            for answer in answers
-        ]
+        return [_refused(answer) if isinstance(answer, RedisError) else answer for answer in answers]
 
     async def _pipeline(self, calls: list[Call]) -> list[Any]:
         async with self._client.pipeline(transaction=False) as pipeline:
             for name, keys, arguments in calls:
                 pipeline.evalsha(self._digests[name], len(keys), *keys, *arguments)
             return list(await pipeline.execute(raise_on_error=False))
+
+
+def _refused(error: RedisError) -> StoreUnavailable:
+    """One call was refused and the others were not: a counter that overflows, say. PostgreSQL decides instead."""
+    log.error("Redis refused a script: %s", error)
+    return StoreUnavailable(f"Redis refused: {type(error).__name__}")
 
 
 def _script(name: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from tollkeeper.domain.errors import TollkeeperError
 from tollkeeper.domain.period import Period
 from tollkeeper.domain.plan import Plan
+from tollkeeper.domain.usage import Totals
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class Account:
     version: int = 0
     """Grows with every change to the period's totals."""
     tokens: int = 0
+    totals: Totals = field(default_factory=dict)
+    """Quantities by model and meter; read only where the tariff's cost depends on them."""
     spent: int = 0
     """Usage charges as an invoice drafted now would say, minor units."""
     cost_units: Decimal = Decimal(0)

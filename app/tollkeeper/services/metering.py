@@ -21,21 +21,22 @@ from typing import Any
 from uuid import UUID
 
 from tollkeeper.clock import Clock
-from tollkeeper.counters.redis import Held, Question, RedisCounters, Verdict
+from tollkeeper.counters.redis import Held, Question, RedisCounters, Spend, Verdict
 from tollkeeper.domain.account import Account, CustomerInactive, CustomerUnknown
 from tollkeeper.domain.errors import StoreUnavailable
 from tollkeeper.domain.event import UsageEvent
-from tollkeeper.domain.plan import Plan
-from tollkeeper.domain.pricing import price_for, upper_bound
+from tollkeeper.domain.hold import Bound
+from tollkeeper.domain.pricing import price_for
 from tollkeeper.domain.refusal import ModelUnpriced, RateLimited, SpendCapReached
 from tollkeeper.domain.usage import TokenType
 from tollkeeper.extraction.request import RequestFacts
 from tollkeeper.grouping import Grouped
+from tollkeeper.services.bounding import Bounds
 from tollkeeper.services.journaling import Journal, replay
 from tollkeeper.services.onboarding import welcome
 from tollkeeper.settings import Settings
 from tollkeeper.storage.database import Database
-from tollkeeper.storage.gate import Ask, Gate, StoredHold
+from tollkeeper.storage.gate import Ask, Gate
 from tollkeeper.storage.referee import Case, Referee, Ruling
 from tollkeeper.storage.settlement import Charge, Settled, Settlement
 
@@ -78,7 +79,8 @@ class Metering:
         self._clock = clock
         self._gate = Gate(url, schema, budget_seconds=budget)
         self._settlement = Settlement(url, schema, budget_seconds=budget)
-        self._referee = Referee(url, schema, self._worth, budget_seconds=budget)
+        self._bounds = Bounds(settings.hold_tokens)
+        self._referee = Referee(url, schema, self._bounds.of_all, budget_seconds=budget)
         self._counters = RedisCounters(settings.need_redis_url(), budget_seconds=settings.redis_budget_ms / 1000)
         self._journal = Journal(settings.journal_dir)
         self._store: Grouped[Charge, Settled] = Grouped(self._store_all)
@@ -148,13 +150,13 @@ class Metering:
         cap = plan.spend_cap if plan.at_cap == "block" else None
         if cap is None and plan.rate_limit is None:
             return None
-        bound, soft = self._bound(plan, facts)
+        bound = self._bounds.of(account, facts)
         try:
-            verdict = await self._ask_counters(ask, account, bound, soft=soft, cap=cap)
+            verdict = await self._ask_counters(ask, account, bound, cap)
         except StoreUnavailable:
             if cap is None:
                 return None  # a rate limit alone is no reason to turn anybody away while Redis is gone
-            ruling = await self._referee.rule(Case(ask.hold_id, account, bound, soft))
+            ruling = await self._referee.rule(Case(ask.hold_id, account, bound))
             verdict = _as_verdict(ruling)
         if verdict.outcome == "rate":
             assert plan.rate_limit is not None
@@ -168,19 +170,18 @@ class Metering:
             raise _cap_reached(account, cap, verdict.spent, verdict.held)
         return verdict
 
-    async def _ask_counters(
-        self, ask: Ask, account: Account, bound: Decimal, *, soft: bool, cap: int | None
-    ) -> Verdict:
+    async def _ask_counters(self, ask: Ask, account: Account, bound: Bound, cap: int | None) -> Verdict:
         limit = account.plan.rate_limit
         question = Question(
             id=ask.hold_id,
             user_id=account.user_id,
             period_start=account.period.start,
-            bound=bound,
-            soft=soft,
+            bound=bound.amount,
+            soft=bound.soft,
             cap=cap,
-            version=account.version,
-            spent=account.spend,
+            tokens=bound.tokens,
+            free_until=bound.free_until,
+            spend=Spend(account.version, account.spend, account.tokens),
             now=ask.at,
             expires_at=ask.expires_at,
             rate_limit=0 if limit is None else limit.requests,
@@ -205,8 +206,12 @@ class Metering:
     async def _seed(self, account: Account) -> None:
         """Fill an empty copy in Redis with what PostgreSQL says at one instant."""
         standing = await self._gate.standing(account.user_id, account.period.start)
-        held = [Held(hold.id, self._worth(account.plan, hold), hold.expires_at) for hold in standing.holds]
-        await self._counters.seed(account.user_id, account.period.start, standing.version, standing.spend, held)
+        held = [
+            Held(hold.id, amount, tokens, hold.expires_at)
+            for hold, amount, tokens in self._bounds.of_all(account, standing.holds, standing.tokens)
+        ]
+        spend = Spend(standing.version, standing.spend, standing.tokens)
+        await self._counters.seed(account.user_id, account.period.start, spend, held)
 
     async def _admit_from_memory(self, ask: Ask, caller: Caller, facts: RequestFacts) -> Admission:
         """The database is away: serve whom we know, by their last known account and what Redis knows beyond it."""
@@ -221,16 +226,6 @@ class Metering:
             if cap is not None and account.plan.at_cap == "block" and account.spend >= cap:
                 raise _cap_reached(account, cap, account.spend, Decimal(0)) from None
         return _admission(ask, account, verdict, journal_only=True)
-
-    def _bound(self, plan: Plan, facts: RequestFacts) -> tuple[Decimal, bool]:
-        """What the request can cost at most, and whether that is a guess because it states no limit."""
-        stated = facts.tokens_out_bound
-        guess = max(1, self._settings.hold_tokens if plan.hold_tokens is None else plan.hold_tokens)
-        bound = upper_bound(plan.tariff, facts.model_id, facts.tokens_in_bound, guess if stated is None else stated)
-        return bound, stated is None
-
-    def _worth(self, plan: Plan, hold: StoredHold) -> Decimal:
-        return self._bound(plan, RequestFacts(hold.model_id, hold.tokens_in, hold.tokens_out, stream=False))[0]
 
     def _remember(self, caller: Caller, account: Account) -> None:
         self._remembered[caller] = account
@@ -263,9 +258,7 @@ class Metering:
             log.error("usage of model %r has no price and is not billed until it has one", event.usage.model_id)
         if self._journal.waiting:
             self._later(self._replay())
-        return self._later(
-            self._counters.settle(event.id, event.user_id, settled.period_start, settled.version, settled.spent)
-        )
+        return self._later(self._counters.settle(event.id, event.user_id, settled.period_start, _spend(settled)))
 
     async def _store_all(self, charges: list[Charge]) -> list[Settled | Exception]:
         return await self._settlement.store(charges)
@@ -280,7 +273,7 @@ class Metering:
                 if isinstance(answer, Exception):
                     log.error("an event of the journal could not be stored: %s", answer)
                     continue
-                await self._counters.settle(event.id, event.user_id, answer.period_start, answer.version, answer.spent)
+                await self._counters.settle(event.id, event.user_id, answer.period_start, _spend(answer))
 
         try:
             await replay(self._settings.journal_dir, settle)
@@ -342,6 +335,10 @@ def _admission(ask: Ask, account: Account, verdict: Verdict | None, *, journal_o
     spent = max(account.spend, verdict.spent)
     left = verdict.left if account.plan.rate_limit is not None else None
     return Admission(ask.hold_id, account, ask.at, spent, left, journal_only)
+
+
+def _spend(settled: Settled) -> Spend:
+    return Spend(settled.version, settled.spent, settled.tokens)
 
 
 def _as_verdict(ruling: Ruling) -> Verdict:

@@ -23,9 +23,13 @@ from tollkeeper.domain.account import Account, CustomerUnknown
 from tollkeeper.domain.event import UsageEvent
 from tollkeeper.domain.period import Period, period_of
 from tollkeeper.domain.plan import Plan, version_for
+from tollkeeper.domain.pricing import has_free_tokens, position_matters
 from tollkeeper.domain.pricing.tariff import Tariff
+from tollkeeper.domain.usage import Totals
 from tollkeeper.grouping import Grouped
+from tollkeeper.storage.database import load_json
 from tollkeeper.storage.plans import plan_from_row
+from tollkeeper.storage.totals import totals_from_json
 from tollkeeper.storage.wire import Wire
 
 _PLANS_REMEMBERED = 1024
@@ -71,13 +75,15 @@ class Standing:
 
     version: int
     spend: Decimal
+    tokens: int
     holds: tuple[StoredHold, ...]
 
 
 # Where a customer stands at an instant; `asked` names the customers and the instants.
 _ACCOUNTS = """
 SELECT a.n, c.user_id, c.status, c.period_anchor, p.*, u.period_start, u.period_end, u.plan_id AS tariff_plan_id,
-       u.plan_version AS tariff_version, u.version, u.tokens, u.spent, u.cost_units,
+       u.plan_version AS tariff_version, u.version, u.tokens, u.totals::text AS totals,
+       u.spent, u.cost_units,
        CASE WHEN u.period_start IS NULL THEN
            (SELECT json_agg(json_build_array(v.version, v.applied_at, v.immediate) ORDER BY v.version)
             FROM plan_versions AS v WHERE v.plan_id = p.id)
@@ -111,7 +117,7 @@ _LOOK_UP = _ACCOUNTS.format(asked="json_to_recordset(%s::json)").replace(
 )
 
 _STANDING = """
-SELECT u.version, greatest(u.spent, u.cost_units), h.id, h.model_id, h.tokens_in, h.tokens_out, h.expires_at
+SELECT u.version, greatest(u.spent, u.cost_units), u.tokens, h.id, h.model_id, h.tokens_in, h.tokens_out, h.expires_at
 FROM customers AS c
 LEFT JOIN usage_periods AS u ON u.user_id = c.user_id AND u.period_start = %s
 LEFT JOIN holds AS h ON h.user_id = c.user_id
@@ -197,6 +203,7 @@ class AccountReader:
             period=period,
             version=row["version"] or 0,
             tokens=int(row["tokens"] or 0),
+            totals=_totals(row["totals"], tariff),
             spent=row["spent"] or 0,
             cost_units=row["cost_units"] or Decimal(0),
         )
@@ -218,6 +225,13 @@ _PLAN_COLUMNS = (
 )  # fmt: skip
 
 
+def _totals(text: str | None, tariff: Tariff) -> Totals:
+    """The totals, parsed only for a tariff by which they can make a difference."""
+    if text is None or not (position_matters(tariff) or has_free_tokens(tariff)):
+        return {}
+    return totals_from_json(load_json(text))
+
+
 def _versions(rows: list[tuple[int, str, bool]]) -> list[_Version]:
     return [_Version(version, datetime.fromisoformat(applied), now) for version, applied, now in rows]
 
@@ -237,9 +251,9 @@ class Gate:
         async def read(connection: psycopg.AsyncConnection[Any]) -> Standing:
             cursor = await connection.execute(_STANDING, (period_start, user_id))
             rows = await cursor.fetchall()
-            version, spend = rows[0][:2]
-            holds = tuple(StoredHold(*row[2:]) for row in rows if row[2] is not None)
-            return Standing(version or 0, spend or Decimal(0), holds)
+            version, spend, tokens = rows[0][:3]
+            holds = tuple(StoredHold(*row[3:]) for row in rows if row[3] is not None)
+            return Standing(version or 0, spend or Decimal(0), int(tokens or 0), holds)
 
         return await self._wire.run(read)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -12,13 +12,13 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from tollkeeper.domain.account import Account
-from tollkeeper.domain.plan import Plan
+from tollkeeper.domain.hold import Bound
 from tollkeeper.grouping import Grouped
 from tollkeeper.storage.gate import StoredHold
 from tollkeeper.storage.wire import Wire
 
-Price = Callable[[Plan, StoredHold], Decimal]
-"""What a hold sets aside, in minor units."""
+Worth = Callable[[Account, Iterable[StoredHold], int], Iterable[tuple[StoredHold, Decimal, int]]]
+"""What holds set aside, in minor units and in tokens, placed one after another on top of the tokens used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,7 @@ class Case:
 
     hold_id: UUID
     account: Account
-    bound: Decimal
-    soft: bool
+    bound: Bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +42,9 @@ class Ruling:
 class Referee:
     """Decides under a lock per customer. Holds of requests that are not decided yet count as held, so it never admits too much."""
 
-    def __init__(self, url: str, schema: str | None, price: Price, *, budget_seconds: float) -> None:
+    def __init__(self, url: str, schema: str | None, worth: Worth, *, budget_seconds: float) -> None:
         self._wire = Wire(url, schema, budget_seconds=budget_seconds, durable=False)
-        self._price = price
+        self._worth = worth
         self.rule: Grouped[Case, Ruling] = Grouped(self._rule)
 
     def discard(self) -> None:
@@ -60,29 +59,27 @@ class Referee:
         return [rulings[n] for n in range(len(cases))]
 
     async def _decide(self, connection: psycopg.AsyncConnection[Any], case: Case) -> Ruling:
-        account, cap = case.account, case.account.plan.spend_cap
+        account = case.account
         async with connection.transaction(), connection.cursor(row_factory=tuple_row) as cursor:
             await cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (account.user_id,))
-            spent = await self._spent(cursor, account)
-            await cursor.execute(
-                "SELECT id, model_id, tokens_in, tokens_out, expires_at FROM holds "
-                "WHERE user_id = %s AND id <> %s AND expires_at > (SELECT started_at FROM holds WHERE id = %s)",
-                (account.user_id, case.hold_id, case.hold_id),
-            )
-            held = sum(self._prices(account.plan, await cursor.fetchall()), Decimal(0))
-            room = None if cap is None else cap - spent - held
-            admitted = room is None or case.bound <= room or (case.soft and room > 0)
+            await cursor.execute(_USED, (account.user_id, account.period.start))
+            spent, tokens = await cursor.fetchone() or (Decimal(0), 0)
+            await cursor.execute(_OTHER_HOLDS, (account.user_id, case.hold_id, case.hold_id))
+            others = [StoredHold(*row) for row in await cursor.fetchall()]
+            worth = list(self._worth(account, others, int(tokens)))
+            held = sum((amount for _, amount, _ in worth), Decimal(0))
+            taken = int(tokens) + sum(count for _, _, count in worth)
+            admitted = case.bound.fits(account.plan.spend_cap, Decimal(spent), held, taken)
             if not admitted:
                 await cursor.execute("DELETE FROM holds WHERE id = %s", (case.hold_id,))
-            return Ruling(admitted, spent, held)
+            return Ruling(admitted, Decimal(spent), held)
 
-    async def _spent(self, cursor: psycopg.AsyncCursor[Any], account: Account) -> Decimal:
-        await cursor.execute(
-            "SELECT greatest(spent, cost_units) FROM usage_periods WHERE user_id = %s AND period_start = %s",
-            (account.user_id, account.period.start),
-        )
-        row = await cursor.fetchone()
-        return Decimal(0) if row is None else Decimal(row[0])
 
-    def _prices(self, plan: Plan, rows: Sequence[tuple[Any, ...]]) -> list[Decimal]:
-        return [self._price(plan, StoredHold(*row)) for row in rows]
+_USED = """
+SELECT greatest(spent, cost_units), tokens FROM usage_periods WHERE user_id = %s AND period_start = %s
+"""
+
+_OTHER_HOLDS = """
+SELECT id, model_id, tokens_in, tokens_out, expires_at FROM holds
+WHERE user_id = %s AND id <> %s AND expires_at > (SELECT started_at FROM holds WHERE id = %s)
+"""

@@ -8,7 +8,7 @@ journal) the same events are offered again and those that are stored already are
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from itertools import count
@@ -56,6 +56,8 @@ class Settled:
     version: int
     spent: Decimal
     """What counts against the cap after this, in minor units."""
+    tokens: int
+    """Tokens of the period after this."""
     cost_units: Decimal
     unpriced: bool = False
 
@@ -176,7 +178,7 @@ class Settlement:
                     status: Literal["duplicate", "conflict"] = (
                         "duplicate" if seen == _content(charge.event) else "conflict"
                     )
-                    answers.append(Settled(status, account.period.start, ledger.version, Decimal(0), Decimal(0)))
+                    answers.append(Settled(status, account.period.start, ledger.version, Decimal(0), 0, Decimal(0)))
             for ledger in ledgers.values():
                 ledger.rated()
             await self._write(connection, charges, ledgers, rows)
@@ -274,7 +276,7 @@ def _add(ledger: _Ledger, charge: Charge, rows: list[dict[str, Any]]) -> Settled
     event = charge.event
     cost, no_price = ledger.add(event.usage) if event.billable else (Decimal(0), False)
     rows.append(_row(event, ledger.revision, cost, unpriced=no_price))
-    return Settled("accepted", ledger.account.period.start, ledger.version, Decimal(0), cost, no_price)
+    return Settled("accepted", ledger.account.period.start, ledger.version, Decimal(0), 0, cost, no_price)
 
 
 def _with_spend(
@@ -285,7 +287,7 @@ def _with_spend(
         return answer
     ledger = ledgers[account.user_id, account.period.start]
     spent = max(Decimal(ledger.spent), ledger.cost_units)
-    return Settled(answer.status, answer.period_start, ledger.version, spent, answer.cost_units, answer.unpriced)
+    return replace(answer, spent=spent, tokens=ledger.tokens)
 
 
 def _alerts(ledger: _Ledger, now: datetime) -> list[dict[str, Any]]:

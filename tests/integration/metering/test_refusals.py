@@ -10,7 +10,7 @@ import pytest
 
 from integration.metering.apps import answering, chat_answer
 from integration.metering.conftest import Answer, Desk, ask, closed
-from tollkeeper import MeteringMiddleware, Settings
+from tollkeeper import MeteringMiddleware, Settings, record_usage
 from tollkeeper.testing.clock import FrozenClock
 
 Mount = Callable[..., MeteringMiddleware]
@@ -290,3 +290,76 @@ def test_a_customer_first_named_by_the_host_is_made_on_the_default_plan(
     assert run(middleware, crowd) == [200] * 10
     assert desk.rows("SELECT user_id, plan_id FROM customers") == [{"user_id": "newcomer", "plan_id": "pro"}]
     assert len(desk.events()) == 10
+
+
+FREE_TIER = """
+[plans.free]
+name = "Free"
+currency = "usd"
+spend_cap = "0"
+{limits}
+
+[[plans.free.prices]]
+model = "*"
+token_type = "*"
+per = 1000
+tiers = [{ up_to = 50000, price = "0" }, { up_to = "inf", price = "0.01" }]
+"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        FREE_TIER.replace("{limits}", ""),
+        FREE_TIER.replace("{limits}", "included_tokens = 50000").replace("up_to = 50000", "up_to = 1"),
+    ],
+    ids=["free tier", "included tokens"],
+)
+def test_a_cap_of_nothing_lets_the_free_tokens_through_and_not_one_more(meter: Mount, desk: Desk, text: str) -> None:
+    desk.plan(text=text)
+    key = desk.customer("alice", "free")
+    body = {"model": "gpt-4o", "max_tokens": 950}
+    middleware = meter(answering(chat_answer(20, 950)))
+
+    async def burst() -> list[int]:
+        first = [answer.status for answer in await asyncio.gather(*[ask(middleware, key, body) for _ in range(120)])]
+        return first + [(await ask(middleware, key, body)).status for _ in range(20)]
+
+    statuses = run(middleware, burst)
+
+    [period] = desk.rows("SELECT spent, cost_units, tokens FROM usage_periods")
+    assert period["spent"] == period["cost_units"] == 0
+    assert 49_000 <= period["tokens"] <= 50_001
+    assert set(statuses) == {200, 402}
+    assert desk.rows("SELECT * FROM holds") == []
+
+
+def test_what_is_paid_by_a_unit_that_nobody_can_foresee_stops_at_the_cap(meter: Mount, desk: Desk) -> None:
+    desk.plan(
+        text="""
+[plans.images]
+name = "Images"
+currency = "usd"
+spend_cap = "1.00"
+
+[[plans.images.prices]]
+model = "*"
+meter = "images"
+price = "0.10"
+"""
+    )
+    key = desk.customer("alice", "images")
+
+    async def route(scope: Any, receive: Any, send: Any) -> None:
+        record_usage(scope, model_id="painter", units={"images": 1})
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    middleware = meter(route)
+
+    async def burst() -> list[int]:
+        answers = await asyncio.gather(*[ask(middleware, key, {"model": "painter"}) for _ in range(40)])
+        return [answer.status for answer in answers]
+
+    assert run(middleware, burst).count(200) == 10
+    assert desk.rows("SELECT spent FROM usage_periods") == [{"spent": 100}]

@@ -7,6 +7,7 @@ is what a hold sets aside.
 
 from tollkeeper.domain.pricing.bill import Bill, LineKind, RatedLine
 from tollkeeper.domain.pricing.bound import position_matters, upper_bound
+from tollkeeper.domain.pricing.free import free_tokens, has_free_tokens
 from tollkeeper.domain.pricing.price import ANY_TOKEN, COST_PLACES, Price, Tier
 from tollkeeper.domain.pricing.rating import price_for, rate, running_cost, usage_amount
 from tollkeeper.domain.pricing.tariff import Tariff
@@ -20,6 +21,8 @@ __all__ = [
     "RatedLine",
     "Tariff",
     "Tier",
+    "free_tokens",
+    "has_free_tokens",
     "position_matters",
     "price_for",
     "rate",
