@@ -24,6 +24,7 @@ CREATE TABLE plans (
     at_cap text NOT NULL DEFAULT 'block' CHECK (at_cap IN ('block', 'throttle', 'warn')),
     quota_tokens bigint CHECK (quota_tokens >= 0),
     rate_limit text CHECK (rate_limit ~ '^[1-9][0-9]{0,8}/(second|minute|hour|day)$'),
+    throttle_limit text CHECK (throttle_limit ~ '^[1-9][0-9]{0,8}/(second|minute|hour|day)$'),
     collect text CHECK (collect IN ('meters', 'invoices', 'off')),
     unpriced text NOT NULL DEFAULT 'flag' CHECK (unpriced IN ('refuse', 'flag')),
     hold_tokens bigint CHECK (hold_tokens >= 0),

@@ -102,6 +102,7 @@ def _document(listing: PlanListing) -> dict[str, object]:
         "at_cap": plan.at_cap,
         "quota_tokens": plan.quota,
         "rate_limit": None if plan.rate_limit is None else str(plan.rate_limit),
+        "throttle_limit": None if plan.throttle_limit is None else str(plan.throttle_limit),
         "collect": plan.collect,
         "unpriced": plan.unpriced,
         "hold_tokens": plan.hold_tokens,

@@ -111,7 +111,7 @@ class RedisCounters:
     async def ask(self, question: Question) -> Verdict:
         """Whether the request may run; its hold is placed if so."""
         q = question
-        state, holds, until, rate = _keys(q.user_id, q.period_start)
+        state, holds, until, rate = _keys(q.user_id, q.period_start, q.window_seconds)
         answer = await self._call(
             (
                 "admit",
@@ -209,11 +209,11 @@ def _script(name: str) -> str:
     return files("tollkeeper.counters").joinpath(f"scripts/{name}.lua").read_text(encoding="utf-8")
 
 
-def _keys(user_id: str, period_start: datetime) -> list[str]:
+def _keys(user_id: str, period_start: datetime, window_seconds: int = 0) -> list[str]:
     # A user id may hold anything printable, braces too; its hash makes a safe cluster tag.
     tag = "tk:{" + hashlib.sha256(user_id.encode()).hexdigest()[:32] + "}"
     state = f"{tag}:{int(period_start.timestamp())}"
-    return [state, f"{state}:holds", f"{state}:until", f"{tag}:rate"]
+    return [state, f"{state}:holds", f"{state}:until", f"{tag}:rate:{window_seconds}"]
 
 
 def _micros(amount: Decimal) -> int:

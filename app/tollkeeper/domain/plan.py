@@ -46,6 +46,8 @@ class RateLimit:
 class Plan:
     """A plan in force: the tariff of one version, and the limits that hold now. Money is in minor units.
 
+    `throttle_limit` is what the rate falls to at the cap, where `at_cap` says throttle.
+
     `collect` of None leaves the choice to the settings. `hold_tokens` is the output to hold for where a request
     states no limit of its own.
     """
@@ -57,6 +59,7 @@ class Plan:
     at_cap: AtCap = "block"
     quota_tokens: int | None = None
     rate_limit: RateLimit | None = None
+    throttle_limit: RateLimit | None = None
     collect: Collect | None = None
     unpriced: Unpriced = "flag"
     hold_tokens: int | None = None
@@ -81,6 +84,15 @@ class Plan:
     @property
     def prices(self) -> tuple[Price, ...]:
         return self.tariff.prices
+
+    @property
+    def throttled(self) -> RateLimit:
+        """The rate limit once the cap is reached: a tenth of the usual one where the plan names none, 6 a minute without."""
+        if self.throttle_limit is not None:
+            return self.throttle_limit
+        if self.rate_limit is not None:
+            return RateLimit(max(1, self.rate_limit.requests // 10), self.rate_limit.seconds)
+        return RateLimit(6, 60)
 
     @property
     def quota(self) -> int | None:

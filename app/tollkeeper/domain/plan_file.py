@@ -107,6 +107,7 @@ def _plan(plan_id: str, value: Any) -> Plan:
         at_cap=table.take("at_cap", _one_of(get_args(AtCap)), "block"),
         quota_tokens=table.take("quota_tokens", _positive, None),
         rate_limit=table.take("rate_limit", _rate_limit, None),
+        throttle_limit=table.take("throttle_limit", _rate_limit, None),
         collect=table.take("collect", _one_of(get_args(Collect)), None),
         unpriced=table.take("unpriced", _one_of(get_args(Unpriced)), "flag"),
         hold_tokens=table.take("hold_tokens", _positive, None),

@@ -21,11 +21,13 @@ def standing_headers(admission: Admission) -> list[Header]:
     ]
     if plan.spend_cap is not None:
         headers.append((b"tollkeeper-spend-cap", b"%d" % plan.spend_cap))
+        if spent >= plan.spend_cap:
+            headers.append((b"tollkeeper-spend-cap-reached", b"true"))
     quota = plan.quota
     if quota is not None:
         headers.append((b"tollkeeper-quota-remaining", b"%d" % max(0, quota - account.tokens)))
-    if plan.rate_limit is not None and admission.left is not None:
-        limit = plan.rate_limit
+    limit = admission.rate_limit
+    if limit is not None:
         headers.append((b"ratelimit", b'"requests";r=%d' % max(0, admission.left)))
         headers.append((b"ratelimit-policy", b'"requests";q=%d;w=%d' % (limit.requests, limit.seconds)))
     return headers

@@ -26,6 +26,7 @@ from tollkeeper.domain.account import Account, CustomerInactive, CustomerUnknown
 from tollkeeper.domain.errors import StoreUnavailable
 from tollkeeper.domain.event import UsageEvent
 from tollkeeper.domain.hold import Bound
+from tollkeeper.domain.plan import RateLimit
 from tollkeeper.domain.pricing import price_for
 from tollkeeper.domain.refusal import ModelUnpriced, RateLimited, SpendCapReached
 from tollkeeper.domain.usage import TokenType
@@ -63,8 +64,10 @@ class Admission:
     at: datetime
     spent: Decimal
     """What counts against the cap, in minor units, as of the admission."""
-    left: int | None = None
-    """Requests left in the rate window; None where the plan has no rate limit, or nobody counted."""
+    rate_limit: RateLimit | None = None
+    """The limit that was in force, where somebody counted."""
+    left: int = 0
+    """Requests left in its window."""
     journal_only: bool = False
     """Admitted by a remembered account while the database was away."""
 
@@ -148,30 +151,28 @@ class Metering:
             if all(price_for(plan.tariff, facts.model_id, kind) is None for kind in kinds):
                 raise ModelUnpriced(facts.model_id)
         cap = plan.spend_cap if plan.at_cap == "block" else None
-        if cap is None and plan.rate_limit is None:
+        limit = _rate_limit(account)
+        if cap is None and limit is None:
             return None
         bound = self._bounds.of(account, facts)
         try:
-            verdict = await self._ask_counters(ask, account, bound, cap)
+            verdict = await self._ask_counters(ask, account, bound, cap, limit)
         except StoreUnavailable:
             if cap is None:
                 return None  # a rate limit alone is no reason to turn anybody away while Redis is gone
             ruling = await self._referee.rule(Case(ask.hold_id, account, bound))
             verdict = _as_verdict(ruling)
         if verdict.outcome == "rate":
-            assert plan.rate_limit is not None
-            raise RateLimited(
-                limit=plan.rate_limit.requests,
-                window_seconds=plan.rate_limit.seconds,
-                wait_seconds=verdict.wait_seconds,
-            )
+            assert limit is not None
+            raise RateLimited(limit=limit.requests, window_seconds=limit.seconds, wait_seconds=verdict.wait_seconds)
         if verdict.outcome == "cap":
             assert cap is not None
             raise _cap_reached(account, cap, verdict.spent, verdict.held)
         return verdict
 
-    async def _ask_counters(self, ask: Ask, account: Account, bound: Bound, cap: int | None) -> Verdict:
-        limit = account.plan.rate_limit
+    async def _ask_counters(
+        self, ask: Ask, account: Account, bound: Bound, cap: int | None, limit: RateLimit | None
+    ) -> Verdict:
         question = Question(
             id=ask.hold_id,
             user_id=account.user_id,
@@ -333,8 +334,15 @@ def _admission(ask: Ask, account: Account, verdict: Verdict | None, *, journal_o
     if verdict is None:
         return Admission(ask.hold_id, account, ask.at, account.spend, journal_only=journal_only)
     spent = max(account.spend, verdict.spent)
-    left = verdict.left if account.plan.rate_limit is not None else None
-    return Admission(ask.hold_id, account, ask.at, spent, left, journal_only)
+    return Admission(ask.hold_id, account, ask.at, spent, _rate_limit(account), verdict.left, journal_only)
+
+
+def _rate_limit(account: Account) -> RateLimit | None:
+    """The limit in force: the slower one from the moment that a throttling plan's cap is reached."""
+    plan = account.plan
+    if plan.at_cap == "throttle" and plan.spend_cap is not None and account.spend >= plan.spend_cap:
+        return plan.throttled
+    return plan.rate_limit
 
 
 def _spend(settled: Settled) -> Spend:

@@ -220,8 +220,8 @@ class AccountReader:
 
 
 _PLAN_COLUMNS = (
-    "id", "name", "currency", "billing_interval", "spend_cap", "at_cap", "quota_tokens", "rate_limit", "collect",
-    "unpriced", "hold_tokens", "upgrade_url",
+    "id", "name", "currency", "billing_interval", "spend_cap", "at_cap", "quota_tokens", "rate_limit", "throttle_limit",
+    "collect", "unpriced", "hold_tokens", "upgrade_url",
 )  # fmt: skip
 
 

@@ -39,7 +39,6 @@ class PlanListing:
 
 def plan_from_row(row: Mapping[str, Any], tariff: Tariff) -> Plan:
     """The plan in a row of `plans`, charging by `tariff`."""
-    rate_limit = row["rate_limit"]
     return Plan(
         id=row["id"],
         name=row["name"],
@@ -47,7 +46,8 @@ def plan_from_row(row: Mapping[str, Any], tariff: Tariff) -> Plan:
         spend_cap=row["spend_cap"],
         at_cap=row["at_cap"],
         quota_tokens=row["quota_tokens"],
-        rate_limit=None if rate_limit is None else RateLimit.parse(rate_limit),
+        rate_limit=_limit(row["rate_limit"]),
+        throttle_limit=_limit(row["throttle_limit"]),
         collect=row["collect"],
         unpriced=row["unpriced"],
         hold_tokens=row["hold_tokens"],
@@ -149,14 +149,15 @@ def save_plan(connection: Connection, plan: Plan, now: datetime) -> None:
     change(
         connection,
         """
-        INSERT INTO plans (id, name, currency, billing_interval, spend_cap, at_cap, quota_tokens, rate_limit, collect,
-                           unpriced, hold_tokens, upgrade_url, created_at, updated_at)
-        VALUES (:id, :name, :currency, :billing_interval, :spend_cap, :at_cap, :quota_tokens, :rate_limit, :collect,
-                :unpriced, :hold_tokens, :upgrade_url, :now, :now)
+        INSERT INTO plans (id, name, currency, billing_interval, spend_cap, at_cap, quota_tokens, rate_limit,
+                           throttle_limit, collect, unpriced, hold_tokens, upgrade_url, created_at, updated_at)
+        VALUES (:id, :name, :currency, :billing_interval, :spend_cap, :at_cap, :quota_tokens, :rate_limit,
+                :throttle_limit, :collect, :unpriced, :hold_tokens, :upgrade_url, :now, :now)
         ON CONFLICT (id) DO UPDATE SET
             name = excluded.name, currency = excluded.currency, billing_interval = excluded.billing_interval,
             spend_cap = excluded.spend_cap, at_cap = excluded.at_cap, quota_tokens = excluded.quota_tokens,
-            rate_limit = excluded.rate_limit, collect = excluded.collect, unpriced = excluded.unpriced,
+            rate_limit = excluded.rate_limit, throttle_limit = excluded.throttle_limit,
+            collect = excluded.collect, unpriced = excluded.unpriced,
             hold_tokens = excluded.hold_tokens, upgrade_url = excluded.upgrade_url, updated_at = excluded.updated_at
         """,
         id=plan.id,
@@ -167,6 +168,7 @@ def save_plan(connection: Connection, plan: Plan, now: datetime) -> None:
         at_cap=plan.at_cap,
         quota_tokens=plan.quota_tokens,
         rate_limit=None if plan.rate_limit is None else str(plan.rate_limit),
+        throttle_limit=None if plan.throttle_limit is None else str(plan.throttle_limit),
         collect=plan.collect,
         unpriced=plan.unpriced,
         hold_tokens=plan.hold_tokens,
@@ -192,3 +194,7 @@ def add_version(connection: Connection, plan: Plan, version: int, now: datetime,
 def drop_unused_versions(connection: Connection, plan_id: str) -> None:
     """Forget versions by which nothing was ever metered; one that is in use is refused by the table."""
     change(connection, "DELETE FROM plan_versions WHERE plan_id = :plan", plan=plan_id)
+
+
+def _limit(text: str | None) -> RateLimit | None:
+    return None if text is None else RateLimit.parse(text)

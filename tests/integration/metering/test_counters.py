@@ -53,7 +53,7 @@ def with_counters(url: str, work: Callable[[RedisCounters], Awaitable[Any]]) -> 
 
 def state(url: str) -> dict[str, str]:
     client = redis.Redis.from_url(url, decode_responses=True)
-    [key] = [key for key in client.keys("tk:*") if key.count(":") == 2 and not key.endswith("rate")]
+    [key] = [key for key in client.keys("tk:*") if key.count(":") == 2]
     return client.hgetall(key)  # type: ignore[return-value] # the client's types cover its async twin too
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -120,7 +121,6 @@ def test_a_request_that_could_pass_the_cap_gets_402_with_the_figures(meter: Moun
 
 
 def test_a_new_period_begins_with_nothing_spent(meter: Mount, desk: Desk, clock: FrozenClock) -> None:
-    from datetime import UTC, datetime
 
     desk.plan('spend_cap = "0.02"')
     key = desk.customer("alice")
@@ -211,7 +211,6 @@ def test_emptying_redis_in_the_middle_lets_nothing_past_the_cap(
 def test_more_requests_than_the_rate_limit_get_429_and_come_back_after_the_window(
     meter: Mount, desk: Desk, clock: FrozenClock
 ) -> None:
-    from datetime import timedelta
 
     desk.plan('rate_limit = "3/minute"')
     key = desk.customer("alice")
@@ -233,7 +232,6 @@ def test_more_requests_than_the_rate_limit_get_429_and_come_back_after_the_windo
 def test_the_window_slides_so_that_no_minute_holds_more_than_the_limit(
     meter: Mount, desk: Desk, clock: FrozenClock
 ) -> None:
-    from datetime import timedelta
 
     desk.plan('rate_limit = "6/minute"')
     key = desk.customer("alice")
@@ -363,3 +361,32 @@ price = "0.10"
 
     assert run(middleware, burst).count(200) == 10
     assert desk.rows("SELECT spent FROM usage_periods") == [{"spent": 100}]
+
+
+def test_a_throttling_plan_slows_down_at_the_cap_and_cuts_nothing_off(
+    meter: Mount, desk: Desk, clock: FrozenClock
+) -> None:
+    desk.plan('spend_cap = "0.02"\nat_cap = "throttle"\nrate_limit = "100/minute"\nthrottle_limit = "2/minute"')
+    key = desk.customer("alice")
+    middleware = meter(answering(chat_answer(900, 100)))
+
+    before = [send(middleware, key).status for _ in range(3)]
+    clock.advance(timedelta(seconds=61))
+    after = [send(middleware, key) for _ in range(3)]
+
+    # The first two reach the cap of two minor units; from there on it is two a minute, those two included.
+    assert before == [200, 200, 429]
+    assert [answer.status for answer in after] == [200, 200, 429]
+    assert after[1].header("tollkeeper-spend-cap-reached") == "true"
+    assert after[2].header("ratelimit-policy") == '"requests";q=2;w=60'
+
+
+def test_a_warning_plan_serves_past_the_cap_and_says_so(meter: Mount, desk: Desk) -> None:
+    desk.plan('spend_cap = "0.02"\nat_cap = "warn"')
+    key = desk.customer("alice")
+    middleware = meter(answering(chat_answer(900, 100)))
+
+    answers = [send(middleware, key) for _ in range(4)]
+
+    assert [answer.status for answer in answers] == [200] * 4
+    assert [answer.header("tollkeeper-spend-cap-reached") for answer in answers] == [None, None, "true", "true"]
