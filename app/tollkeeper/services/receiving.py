@@ -1,0 +1,242 @@
+"""Receiving: what the payment side tells us. Proven, stored under its id, and only then applied.
+
+An invoice moves forward only, so events may come twice, in any order, days late, or several at once. Money is never taken
+over from an event: where it says another amount than ours, ours stays and an alarm is noted on the invoice.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from tollkeeper.domain.customer import plain_text
+from tollkeeper.domain.errors import InvalidInput, StoreUnavailable, TollkeeperError
+from tollkeeper.payments.signature import verify_stripe
+from tollkeeper.storage.database import Database
+from tollkeeper.storage.invoices import (
+    Invoice,
+    InvoiceStatus,
+    lock_by_period,
+    lock_by_stripe_id,
+    lock_invoice,
+    name_stripe_invoice,
+    save_status,
+    sound_alarm,
+)
+from tollkeeper.storage.webhooks import (
+    Provider,
+    StoredWebhook,
+    WebhookState,
+    claim_webhook,
+    due_webhooks,
+    insert_webhook,
+    is_stripe_customer,
+    save_webhook,
+)
+
+log = logging.getLogger(__name__)
+
+WAIT_FOR_INVOICE = timedelta(days=3)
+"""How long an event about a customer of ours waits for the invoice that it is about."""
+_MOST_FAILURES = 20
+
+_MOVES: Mapping[str, InvoiceStatus] = {
+    "invoice.finalized": "finalized",
+    "invoice.paid": "paid",
+    "invoice.voided": "void",
+    "invoice.marked_uncollectible": "uncollectible",
+}
+# An uncollectible invoice can still be paid or voided; nothing follows those two.
+_RANK: Mapping[InvoiceStatus, int] = {"draft": 0, "finalized": 1, "uncollectible": 2, "void": 3, "paid": 3}
+
+
+class WrongMode(TollkeeperError):
+    """An event of test mode came where live money is handled, or the other way round."""
+
+    def __init__(self, livemode: bool) -> None:
+        super().__init__(f"the event is of {'live' if livemode else 'test'} mode, the API key is not")
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """An event that is stored. `state` is what was made of it so far; `pending` is tried again later."""
+
+    event_id: str
+    type: str
+    duplicate: bool
+    state: WebhookState
+
+
+def receive_stripe(
+    database: Database,
+    body: bytes,
+    header: bytes | str | None,
+    secret: str,
+    *,
+    now: datetime,
+    livemode: bool | None = None,
+) -> Received:
+    """Take one event of Stripe's: once this returns it is stored for good.
+
+    `livemode` is that of the API key, None where it is not known. Raises `SignatureRefused`, `WrongMode` or `InvalidInput`
+    for what is not a proper event for us, and `StoreUnavailable` where it could not be stored.
+    """
+    event = verify_stripe(body, header, secret, now)
+    event_id, event_type = plain_text(event.get("id", ""), "id"), plain_text(event.get("type", ""), "type")
+    if livemode is not None and isinstance(event.get("livemode"), bool) and event["livemode"] is not livemode:
+        raise WrongMode(event["livemode"])
+    try:
+        with database.transaction() as connection:
+            fresh = insert_webhook(connection, "stripe", event_id, event_type, event, now)
+    except DBAPIError as error:
+        # JSON that PostgreSQL cannot keep, such as a NUL in a string; Stripe sends none.
+        raise InvalidInput("body", "characters that can be stored") from error
+    try:
+        state = _apply(database, "stripe", event_id, now)
+    except StoreUnavailable:
+        state = None
+    return Received(event_id, event_type, duplicate=not fresh, state=state or "pending")
+
+
+def apply_pending_webhooks(database: Database, *, now: datetime, limit: int = 100) -> int:
+    """Apply stored events that wait, at most `limit`; how many are done with after it."""
+    with database.transaction() as connection:
+        due = due_webhooks(connection, now, limit)
+    states = [_apply(database, provider, event_id, now) for provider, event_id in due]
+    return sum(state is not None and state != "pending" for state in states)
+
+
+def _apply(database: Database, provider: Provider, event_id: str, now: datetime) -> WebhookState | None:
+    """Make of an event what can be made of it; None where somebody else does so or has done."""
+    event: StoredWebhook | None = None
+    try:
+        with database.transaction() as connection:
+            event = claim_webhook(connection, provider, event_id)
+            if event is None:
+                return None
+            state, reason = _outcome(connection, event, now)
+            save_webhook(connection, provider, event_id, state, now, reason)
+            return state
+    except (DBAPIError, InvalidInput) as error:
+        if event is None:
+            raise
+        log.exception("webhook event %s cannot be applied", event_id)
+        failed: WebhookState = "failed" if event.attempts + 1 >= _MOST_FAILURES else "pending"
+        with database.transaction() as connection:
+            save_webhook(connection, provider, event_id, failed, now, type(error).__name__)
+        return failed
+
+
+def _outcome(connection: Connection, event: StoredWebhook, now: datetime) -> tuple[WebhookState, str | None]:
+    status = _MOVES.get(event.type)
+    if status is None:
+        return "ignored", "nothing is made of this type"
+    about = _Object(_object(_object(event.payload.get("data")).get("object")))
+    invoice = _find(connection, about)
+    if invoice is None:
+        return _without_invoice(connection, event, about, now)
+    if about.id is not None and invoice.stripe_invoice_id not in (None, about.id):
+        sound_alarm(connection, invoice.id, f"Stripe's {about.id} says that it is this invoice too")
+        return "ignored", f"the invoice is Stripe's {invoice.stripe_invoice_id}"
+    if about.id is not None:
+        name_stripe_invoice(connection, invoice.id, about.id)
+    _compare(connection, invoice, about, status)
+    if _RANK[status] > _RANK[invoice.status]:
+        save_status(connection, invoice.id, status, about.moved_at(status) or event.received_at)
+    return "applied", None
+
+
+def _find(connection: Connection, about: _Object) -> Invoice | None:
+    """Our invoice: by Stripe's id, else by our own in its metadata, else by customer and exact end of the period."""
+    found = None if about.id is None else lock_by_stripe_id(connection, about.id)
+    if found is None and about.our_id is not None:
+        found = lock_invoice(connection, about.our_id)
+    if found is None and about.our_id is None and about.customer is not None and about.period_end is not None:
+        found = lock_by_period(connection, about.customer, about.period_end)
+        if found is None and about.id is not None:
+            # An event beside this one may have named it while this one waited for the row.
+            found = lock_by_stripe_id(connection, about.id)
+    return found
+
+
+def _without_invoice(
+    connection: Connection, event: StoredWebhook, about: _Object, now: datetime
+) -> tuple[WebhookState, str]:
+    """It may have come before our own close; of a customer who is not ours nothing is to be expected."""
+    ours = about.our_id is not None or (about.customer is not None and is_stripe_customer(connection, about.customer))
+    if ours and now - event.received_at < WAIT_FOR_INVOICE:
+        return "pending", "its invoice is not here yet"
+    return "ignored", "it is about no invoice of ours"
+
+
+def _compare(connection: Connection, invoice: Invoice, about: _Object, status: InvoiceStatus) -> None:
+    """Note on the invoice where Stripe's money is not ours."""
+    for alarm in about.differences(invoice, status):
+        log.error("invoice %s: %s", invoice.id, alarm)
+        sound_alarm(connection, invoice.id, alarm)
+
+
+class _Object:
+    """Stripe's invoice in an event: what is read of it, where it has the right shape."""
+
+    def __init__(self, value: Mapping[str, Any]) -> None:
+        self._value = value
+
+    @property
+    def id(self) -> str | None:
+        return _text(self._value.get("id"))
+
+    @property
+    def customer(self) -> str | None:
+        customer = self._value.get("customer")
+        return _text(customer.get("id") if isinstance(customer, dict) else customer)
+
+    @property
+    def our_id(self) -> UUID | None:
+        try:
+            return UUID(_text(_object(self._value.get("metadata")).get("tollkeeper_invoice_id")) or "")
+        except ValueError:
+            return None
+
+    @property
+    def period_end(self) -> datetime | None:
+        return _instant(self._value.get("period_end"))
+
+    def moved_at(self, status: InvoiceStatus) -> datetime | None:
+        """When it became what the event says."""
+        name = {"void": "voided_at", "uncollectible": "marked_uncollectible_at"}.get(status, f"{status}_at")
+        return _instant(_object(self._value.get("status_transitions")).get(name))
+
+    def differences(self, invoice: Invoice, status: InvoiceStatus) -> list[str]:
+        """What of its money is not as on our invoice: the total before tax, the currency, and what was paid of it."""
+        found = []
+        amounts = [self._value.get(name) for name in ("total_excluding_tax", "total", "amount_due", "amount_paid")]
+        stated = next((amount for amount in amounts if type(amount) is int), None)
+        currency = str(self._value.get("currency") or invoice.currency).lower()
+        if (stated, currency) != (stated if stated is None else invoice.total_amount, invoice.currency):
+            ours = f"{invoice.total_amount} {invoice.currency}"
+            found.append(f"Stripe's {self.id} is over {stated} {currency}, ours over {ours}")
+        due, paid = self._value.get("amount_due"), self._value.get("amount_paid")
+        if status == "paid" and type(due) is int and type(paid) is int and paid < due:
+            found.append(f"Stripe's {self.id} was paid {paid} of {due} {currency}")
+        return found
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and 0 < len(value) <= 255 else None
+
+
+def _instant(value: object) -> datetime | None:
+    """Unix seconds, between the years 1970 and 9999."""
+    return datetime.fromtimestamp(value, UTC) if isinstance(value, int) and 0 < value < 253_402_300_800 else None
