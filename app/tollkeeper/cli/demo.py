@@ -26,8 +26,8 @@ def demo(file: Path | None) -> None:
     trouble = None
     try:
         tell(evidence)
-    except TollkeeperError as error:
-        trouble = str(error)
+    except Exception as error:
+        trouble = str(error) if isinstance(error, TollkeeperError) else f"{type(error).__name__}: {error}"
         evidence.steps.append({"check": "the run", "ok": False, "expected": "no failure", "actual": trouble})
     seconds = round(time.monotonic() - began, 1)
     evidence.facts["seconds"] = seconds
