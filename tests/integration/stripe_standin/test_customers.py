@@ -123,6 +123,17 @@ def test_pages_follow_each_other_in_both_directions(standin: StripeStandIn, clie
     assert [one.id for one in backward.auto_paging_iter()] == newest_first[:-1][::-1]
 
 
+def test_a_page_before_the_first_entries_says_that_there_are_no_more(
+    standin: StripeStandIn, client: stripe.StripeClient
+) -> None:
+    newest_first = [standin.add_customer() for _ in range(4)][::-1]
+
+    def has_more(ending_before: str) -> bool:
+        return client.v1.customers.list({"limit": 2, "ending_before": ending_before}).has_more
+
+    assert (has_more(newest_first[2]), has_more(newest_first[3])) == (False, True)
+
+
 def test_a_page_has_ten_entries_unless_asked_otherwise(standin: StripeStandIn, client: stripe.StripeClient) -> None:
     for _ in range(11):
         standin.add_customer()

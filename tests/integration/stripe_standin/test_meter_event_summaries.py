@@ -166,6 +166,14 @@ def test_a_grouping_window_splits_the_span_and_keeps_the_total(books: Books, win
     ]
 
 
+def test_a_span_of_ages_in_small_windows_is_answered_at_once(books: Books) -> None:
+    books.use(OCTOBER, "1")
+
+    (summary,) = books.summaries(0, 10**9 * HOUR, value_grouping_window="hour").data
+
+    assert (summary.start_time, summary.end_time) == (OCTOBER, OCTOBER + HOUR)
+
+
 def test_windows_come_in_pages(books: Books) -> None:
     for day in range(5):
         books.use(OCTOBER + day * DAY, "1")

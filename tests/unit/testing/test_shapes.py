@@ -114,6 +114,12 @@ def test_an_enumeration_is_refused_with_its_values() -> None:
     assert refusal.message.endswith("must be one of count, last or sum")
 
 
+def test_an_enumeration_of_one_value_is_refused_with_that_value() -> None:
+    mapping = b"&customer_mapping[type]=by_name&customer_mapping[event_payload_key]=who"
+
+    assert _refusal(read_form(METER + mapping), MeterCreateParams).message.endswith("must be by_id")
+
+
 def test_every_request_type_of_the_installed_sdk_can_be_read() -> None:
     unreadable = []
     for shape in _all_request_types():

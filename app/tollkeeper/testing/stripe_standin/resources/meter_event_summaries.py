@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from decimal import Decimal
 from hashlib import sha256
 
@@ -23,10 +22,13 @@ def list_summaries(account: Account, call: Call) -> Body:
     meter = account.get(METER, call.named["id"])
     customer = account.get("customer", call.params["customer"], "customer")["id"]
     start, end = _span(call)
-    windows = _windows(start, end, call.params.get("value_grouping_window"))
-    events = [event for event in _settled(account) if event.meter == meter["id"] and event.customer == customer]
-    summaries = [_summary(meter, customer, events, *window) for window in windows]
-    return page(call, reversed([summary for summary in summaries if summary]))
+    step = _SECONDS[call.params["value_grouping_window"]] if "value_grouping_window" in call.params else end - start
+    windows: dict[int, list[ReceivedEvent]] = {}
+    for event in _settled(account):
+        if event.meter == meter["id"] and event.customer == customer and start <= event.timestamp < end:
+            windows.setdefault(start + (event.timestamp - start) // step * step, []).append(event)
+    summaries = [_summary(meter, customer, at, at + step, windows[at]) for at in sorted(windows, reverse=True)]
+    return page(call, summaries)
 
 
 def _span(call: Call) -> tuple[int, int]:
@@ -40,11 +42,6 @@ def _span(call: Call) -> tuple[int, int]:
     return start, end
 
 
-def _windows(start: int, end: int, unit: str | None) -> Iterator[tuple[int, int]]:
-    step = _SECONDS[unit] if unit else end - start
-    return ((at, at + step) for at in range(start, end, step))
-
-
 def _settled(account: Account) -> list[ReceivedEvent]:
     """The events that count and have been received long enough ago to be in the sums."""
     newest = account.now - account.rules.summaries_lag.total_seconds()
@@ -52,15 +49,12 @@ def _settled(account: Account) -> list[ReceivedEvent]:
     return [event for event in log.events if event.status == "counted" and event.received_at <= newest]
 
 
-def _summary(meter: Body, customer: str, events: list[ReceivedEvent], start: int, end: int) -> Body | None:
-    inside = [event for event in events if start <= event.timestamp < end]
-    if not inside:
-        return None
+def _summary(meter: Body, customer: str, start: int, end: int, events: list[ReceivedEvent]) -> Body:
     identity = sha256(f"{meter['id']} {customer} {start} {end}".encode()).hexdigest()
     return {
         "id": f"mtrusg_test_{identity[:24]}",
         "object": "billing.meter_event_summary",
-        "aggregated_value": float(_aggregate(meter["default_aggregation"]["formula"], inside)),
+        "aggregated_value": float(_aggregate(meter["default_aggregation"]["formula"], events)),
         "end_time": end,
         "livemode": False,
         "meter": meter["id"],
