@@ -16,7 +16,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tollkeeper.domain.errors import StoreUnavailable, TollkeeperError
 from tollkeeper.domain.pricing import Tariff
-from tollkeeper.domain.usage import Totals
 from tollkeeper.services.invoicing import Draft, LateUsage, draft_invoice
 from tollkeeper.services.opening import open_missing
 from tollkeeper.services.owing import reports_owed, untold
@@ -186,7 +185,7 @@ class _Run:
         for stored in periods:
             if stored.billed_totals is not None:
                 continue
-            difference = _difference(stored, counted[stored.key])
+            difference = counted[stored.key].difference_from(stored)
             if difference is None:
                 difference = self._close_one(connection, stored, late, wallets, outcome)
             if difference is not None:
@@ -248,7 +247,7 @@ class _Run:
         billed = usage_lines_of(connection, [stored.key for stored in periods])
         late = []
         for stored in periods:
-            difference = _difference(stored, counted[stored.key])
+            difference = counted[stored.key].difference_from(stored)
             if difference is None:
                 late.append(LateUsage(stored, self._tariff(connection, stored), billed[stored.key]))
             else:
@@ -274,21 +273,3 @@ def _belongs_on(late: LateUsage, stored: StoredPeriod) -> bool:
         and late.stored.period.end <= stored.period.start
         and late.stored.currency == stored.currency
     )
-
-
-def _difference(stored: StoredPeriod, counted: Counted) -> str | None:
-    """What the events say that the running totals do not, in one line; None where they agree."""
-    if counted.events != stored.events:
-        return f"{counted.events} events, {stored.events} in the running totals"
-    found = _first_difference(counted.totals, stored.totals)
-    if found is None and stored.billed_totals is not None:
-        found = _first_difference(counted.before, stored.billed_totals)
-    return found
-
-
-def _first_difference(counted: Totals, running: Totals) -> str | None:
-    for model, meter in sorted(counted.keys() | running.keys()):
-        by_events, by_totals = counted.get((model, meter), 0), running.get((model, meter), 0)
-        if by_events != by_totals:
-            return f"{model} {meter}: {by_events} in the events, {by_totals} in the running totals"
-    return None

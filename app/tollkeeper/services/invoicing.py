@@ -17,7 +17,7 @@ from tollkeeper.domain.period import Period, period_of
 from tollkeeper.domain.plan import version_for
 from tollkeeper.domain.pricing import RatedLine, Tariff, rate
 from tollkeeper.domain.proration import base_fee_line
-from tollkeeper.domain.usage import REQUESTS, Key
+from tollkeeper.domain.usage import REQUESTS, Key, Totals
 from tollkeeper.storage.customers import load_customer
 from tollkeeper.storage.database import Database
 from tollkeeper.storage.invoices import Collect, Invoice, InvoiceLine, lines_of, list_invoices, load_invoice
@@ -70,10 +70,8 @@ def draft_invoice(
     `collect` is for a plan that does not say. `credit` is what the customer has coming from earlier negative totals, in
     minor units; a total that would be negative is carried forward in turn.
     """
-    used = _was_used(stored)
-    own = period_lines(stored, tariff) if used or tariff.base_fee else []
-    lines = [*own, *(line for one in late for line in late_lines(one))]
-    if not lines and not used:
+    lines = [*period_lines(stored, tariff), *(line for one in late for line in late_lines(one))]
+    if not lines and not _was_used(stored.totals, tariff):
         return None
     owed = sum(line.amount for line in lines)
     carried = -owed if owed < 0 else -min(owed, credit)
@@ -98,20 +96,25 @@ def draft_invoice(
 
 
 def period_lines(stored: StoredPeriod, tariff: Tariff) -> list[InvoiceLine]:
-    """The lines of a period's own usage, and of its base fee."""
-    lines = usage_lines(stored, tariff)
+    """The lines of a period's own usage, and of its base fee; none where there is neither."""
     fee = base_fee_line(tariff, stored.period, stored.period, stored.plan_name)
+    lines = usage_lines(stored.totals, stored.period, tariff)
     return lines if fee is None else [*lines, _line(fee, stored.period)]
 
 
-def usage_lines(stored: StoredPeriod, tariff: Tariff) -> list[InvoiceLine]:
-    """The lines of a period's usage: one for each price and tier, and what discounts and bounds change."""
-    return [_line(line, stored.period) for line in rate(tariff, stored.totals).lines]
+def usage_lines(totals: Totals, period: Period, tariff: Tariff) -> list[InvoiceLine]:
+    """The lines of a period's usage: one for each price and tier, and what discounts and bounds change.
+
+    A period in which nothing was used has none, unless it has a base fee: only then is a minimum owed for nothing.
+    """
+    if not _was_used(totals, tariff) and not tariff.base_fee:
+        return []
+    return [_line(line, period) for line in rate(tariff, totals).lines]
 
 
 def late_lines(late: LateUsage) -> Iterator[InvoiceLine]:
     """What usage of a closed period comes to now, less what was billed for it; nothing where that is the same."""
-    rated, billed = by_unit(usage_lines(late.stored, late.tariff)), by_unit(late.billed)
+    rated, billed = by_unit(usage_lines(late.stored.totals, late.stored.period, late.tariff)), by_unit(late.billed)
     for unit in dict.fromkeys([*rated, *billed]):
         (quantity, amount), (billed_quantity, billed_amount) = rated.get(unit, _NONE), billed.get(unit, _NONE)
         if (quantity, amount) != (billed_quantity, billed_amount):
@@ -166,9 +169,11 @@ def invoice_with_lines(database: Database, invoice_id: UUID) -> tuple[Invoice, l
         return load_invoice(connection, invoice_id), lines_of(connection, invoice_id)
 
 
-def _was_used(stored: StoredPeriod) -> bool:
-    """A request that used nothing is no usage; what has no price is."""
-    return any(quantity and meter != REQUESTS for (_, meter), quantity in stored.totals.items())
+def _was_used(totals: Totals, tariff: Tariff) -> bool:
+    """A request that used nothing is no usage, unless requests have a price; tokens are, whether they have one or not."""
+    return any(
+        quantity and (key[1] != REQUESTS or tariff.price_of(key) is not None) for key, quantity in totals.items()
+    )
 
 
 def _line(line: RatedLine, period: Period) -> InvoiceLine:

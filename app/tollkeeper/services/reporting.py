@@ -17,7 +17,6 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from tollkeeper.domain.period import Period
 from tollkeeper.payments.outcome import (
     Accepted,
     AlreadyThere,
@@ -27,6 +26,7 @@ from tollkeeper.payments.outcome import (
     RateLimited,
     Refused,
 )
+from tollkeeper.services.reading import SumReader, Untold
 from tollkeeper.storage.database import Database
 from tollkeeper.storage.invoices import call_off_alarm, finalize_reported, sound_alarm
 from tollkeeper.storage.reports import (
@@ -143,15 +143,6 @@ def confirm_reported(
     return Confirming(sum(agree), len(agree) - sum(agree))
 
 
-def span_of_sum(period: Period) -> tuple[datetime, datetime]:
-    """The span that Stripe is asked to sum up for a period.
-
-    It sums whole minutes, and rounding the start down would bring in the period before, whose report stands at its end.
-    """
-    start = period.start.replace(second=0, microsecond=0)
-    return (start if start == period.start else start + timedelta(minutes=1)), period.end
-
-
 def applied(doubtful: Sequence[Report], remainder: Decimal) -> frozenset[UUID] | None:
     """Which rows a sum contains, given what of it no other row explains; None where that cannot be told.
 
@@ -173,7 +164,7 @@ class _Run:
         self._stripe = stripe
         self._now = now
         self._insist = insist
-        self._meters: dict[str, str | None] = {}
+        self._sums = SumReader(stripe)
         self._failures = 0
         self.sent = 0
         self.acknowledged = 0
@@ -191,12 +182,12 @@ class _Run:
 
     def confirm(self, one: Sum) -> bool:
         """Compare one sum with Stripe's."""
-        total = self._sum_at_stripe(one.event_name, one.stripe_customer_id, one.period)
+        total = self._sums.total(one.event_name, one.stripe_customer_id, one.period)
         if total == one.value:
             with self._database.transaction() as connection:
                 save_confirmed(connection, one)
             return True
-        if isinstance(total, _Untold):
+        if isinstance(total, Untold):
             reason, alarming = total.reason, not total.for_now
         else:
             reason, alarming = f"Stripe counts {total:f} {one.event_name}, reported were {one.value:f}", True
@@ -310,20 +301,20 @@ class _Run:
 
     def _identifier_taken(self, report: Report) -> None:
         """Stripe knows the identifier and we never sent it: a database brought back from a copy, or somebody else's event."""
-        total = self._sum_at_stripe(report.event_name, report.stripe_customer_id, report.period)
+        total = self._sum_of(report)
         if isinstance(total, Decimal):
             with self._database.transaction() as connection:
                 if report.value <= total - _acknowledged(same_sum(connection, report)):
                     self._save_acknowledged(connection, report)
                     return
         reason = "Stripe knows the identifier, but its sum does not hold this quantity"
-        reason = total.reason if isinstance(total, _Untold) else reason
+        reason = total.reason if isinstance(total, Untold) else reason
         self._put_off(report, reason, wait=SUMS_LAG, applied=False, alarm=True)
 
     def _settle_by_reading(self, report: Report) -> bool:
         """Find out from Stripe's sum what became of a row that Stripe would no longer know again; True: it is to be sent."""
-        total = self._sum_at_stripe(report.event_name, report.stripe_customer_id, report.period)
-        if isinstance(total, _Untold):
+        total = self._sum_of(report)
+        if isinstance(total, Untold):
             self._put_off(report, total.reason, wait=LOOK_AGAIN)
             return False
         with self._database.transaction() as connection:
@@ -344,29 +335,9 @@ class _Run:
             self._put_off(report, reason, wait=LOOK_AGAIN, alarm=True)
         return False
 
-    def _sum_at_stripe(self, event_name: str, customer: str | None, period: Period) -> Decimal | _Untold:
-        """What Stripe has counted in a period, or why that cannot be told."""
-        from tollkeeper.payments.stripe import StripeDidNotAnswer, StripeRefused
-
-        assert customer is not None, "only what was sent is read back"
-        start, end = span_of_sum(period)
-        try:
-            if event_name not in self._meters:
-                self._meters[event_name] = self._stripe.meter_id_for(event_name)
-            meter_id = self._meters[event_name]
-            if meter_id is None:
-                return _Untold(f"Stripe has no active meter for {event_name}", for_now=False)
-            return self._stripe.metered_total(meter_id=meter_id, customer=customer, start=start, end=end).normalize()
-        except (StripeDidNotAnswer, StripeRefused) as error:
-            return _Untold(str(error), for_now=error.transient)
-
-
-@dataclass(frozen=True, slots=True)
-class _Untold:
-    """Why a sum could not be read; `for_now` where asking again may help."""
-
-    reason: str
-    for_now: bool
+    def _sum_of(self, report: Report) -> Decimal | Untold:
+        assert report.stripe_customer_id is not None, "only what was sent is read back"
+        return self._sums.total(report.event_name, report.stripe_customer_id, report.period)
 
 
 def _rejection(report: Report) -> str:

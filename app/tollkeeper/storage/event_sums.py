@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from tollkeeper.domain.usage import COMPUTE_MINUTES, REQUESTS, TOKEN_TYPES, Quantities
+from tollkeeper.domain.usage import COMPUTE_MINUTES, REQUESTS, TOKEN_TYPES, Quantities, Totals
 from tollkeeper.storage.database import all_rows, change
 from tollkeeper.storage.periods import PeriodKey, StoredPeriod
 from tollkeeper.storage.totals import Sums
@@ -56,6 +56,15 @@ class Counted:
     totals: Sums = field(default_factory=Sums)
     before: Sums = field(default_factory=Sums)
 
+    def difference_from(self, stored: StoredPeriod) -> str | None:
+        """What the events say that the period's row does not, in one line; None where they agree."""
+        if self.events != stored.events:
+            return f"{self.events} events, {stored.events} in the running totals"
+        found = _first_difference(self.totals, stored.totals)
+        if found is None and stored.billed_totals is not None:
+            found = _first_difference(self.before, stored.billed_totals)
+        return found
+
 
 def count_events(connection: Connection, periods: Sequence[StoredPeriod]) -> dict[PeriodKey, Counted]:
     """The sums of each period's events, half-open, by model and meter."""
@@ -88,6 +97,14 @@ def events_without_period(connection: Connection) -> dict[str, int]:
         """,
     )
     return {row["user_id"]: row["n"] for row in rows}
+
+
+def _first_difference(counted: Totals, running: Totals) -> str | None:
+    for model, meter in sorted(counted.keys() | running.keys()):
+        by_events, by_totals = counted.get((model, meter), 0), running.get((model, meter), 0)
+        if by_events != by_totals:
+            return f"{model} {meter}: {by_events} in the events, {by_totals} in the running totals"
+    return None
 
 
 def _add(

@@ -138,6 +138,15 @@ class TestWhoGetsAnInvoice:
         assert ledger.close().invoices == 1
         assert ledger.lines() == [("usage", "gpt-4o*", "*", Decimal(100), 0)]
 
+    def test_whoever_made_requests_that_have_a_price(self, ledger: Ledger) -> None:
+        price = '[[plans.cent.prices]]\nmeter = "requests"\nmodel = "*"\nprice = "0.25"'
+        ledger.plan(CENT + price)
+        ledger.customer()
+        ledger.use()
+        ledger.use()
+        ledger.close()
+        assert ledger.lines() == [("usage", "*", "requests", Decimal(2), 50)]
+
     def test_a_failed_request_that_costs_nothing_is_no_usage(self, ledger: Ledger) -> None:
         from dataclasses import replace
 
