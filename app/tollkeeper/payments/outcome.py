@@ -28,7 +28,8 @@ class Refused:
     """Refused for a reason that sending the same again does not mend (HTTP 4xx).
 
     `error_type` `idempotency_error` means the key was used before with another body: that is for a person to look at,
-    never for a new key.
+    never for a new key. `replayed`: this is the stored answer of an earlier attempt, and stays so for a day under this
+    idempotency key, even if its reason has been mended since.
     """
 
     status: int
@@ -36,6 +37,7 @@ class Refused:
     code: str | None = None
     error_type: str | None = None
     request_id: str | None = None
+    replayed: bool = False
 
     @property
     def about_the_key(self) -> bool:

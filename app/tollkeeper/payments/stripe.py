@@ -79,8 +79,7 @@ class StripePayments:
     ) -> MeterEventOutcome:
         """What came of sending one meter event; never raises for anything Stripe or the network did.
 
-        `timestamp` is in Unix seconds, `event_name` and `identifier` have at most 100
-        characters, `idempotency_key` 255.
+        `timestamp` is in Unix seconds. At most 100 characters in `event_name` and `identifier`, 255 in the key.
         """
         event: MeterEventCreateParams = {
             "event_name": event_name,
@@ -141,6 +140,8 @@ class StripePayments:
         answer = self._outcome(lambda: self._stripe().v1.billing.meters.list({"limit": 1}))
         if isinstance(answer, Trouble):
             return answer
+        if getattr(answer, "object", None) != "list":
+            return OutcomeUnknown("the answer is not a list of meters")
         return AccountAnswers(livemode=_livemode(self._api_key))
 
     def _answer(self, ask: Callable[[], Result]) -> Result:
@@ -189,7 +190,7 @@ def _trouble(error: stripe.StripeError) -> Trouble:
     if status == 429 or isinstance(error, stripe.RateLimitError):
         return RateLimited(_seconds(_header(error, "Retry-After")), error.request_id)
     if status >= 500:
-        return Failed(status, _header(error, "Idempotent-Replayed") == "true", error.request_id)
+        return Failed(status, _replayed(error), error.request_id)
     if status == 409:
         return OutcomeUnknown("a call with the same idempotency key is still running")
     if status >= 400 and error.error is not None:
@@ -204,7 +205,12 @@ def _refusal(status: int, error: stripe.StripeError, detail: stripe.ErrorObject)
         code=getattr(detail, "code", None),
         error_type=getattr(detail, "type", None),
         request_id=error.request_id,
+        replayed=_replayed(error),
     )
+
+
+def _replayed(error: stripe.StripeError) -> bool:
+    return _header(error, "Idempotent-Replayed") == "true"
 
 
 def _header(error: stripe.StripeError, name: str) -> str | None:

@@ -177,6 +177,19 @@ def test_a_refusal_says_why(report: Report) -> None:
     assert too_long.status == 400
 
 
+def test_a_stored_refusal_says_so_and_a_new_key_gets_past_it(
+    standin: StripeStandIn, report: Report, customer: str
+) -> None:
+    first = report(event_name="ai_images")
+    standin.add_meter("ai_images")
+    second = report(event_name="ai_images")
+
+    assert isinstance(first, Refused)
+    assert isinstance(second, Refused)
+    assert (first.replayed, second.replayed) == (False, True)
+    assert isinstance(report(event_name="ai_images", idempotency_key="u-1.p-1:r2"), Accepted)
+
+
 def test_the_same_key_for_another_body_is_a_refusal_to_look_at(standin: StripeStandIn, report: Report) -> None:
     report()
 
@@ -367,8 +380,11 @@ class Gateway(HTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: Gateway
 
+    def do_GET(self) -> None:
+        self.do_POST()
+
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
+        self.rfile.read(int(self.headers["Content-Length"] or 0))
         self.send_response(self.server.status)
         self.send_header("Content-Length", str(len(self.server.body)))
         if self.server.retry_after is not None:
@@ -452,3 +468,18 @@ def test_only_a_wait_in_seconds_is_understood(gateway: Gateway, retry_after: str
     payments = StripePayments("sk_test_made_up", api_base=f"http://127.0.0.1:{gateway.server_port}", timeout_seconds=1)
 
     assert report_with(payments, "cus_1") == RateLimited(seconds)
+
+
+@pytest.mark.parametrize(
+    "body", [b"{}", b"[]", b'{"object": "list"}', b'{"object": "list", "data": [{}]}', b"<html></html>"]
+)
+def test_questions_answered_in_stripes_place_are_not_answered(gateway: Gateway, body: bytes) -> None:
+    gateway.status, gateway.body, gateway.retry_after = 200, body, None
+    payments = StripePayments("sk_test_made_up", api_base=f"http://127.0.0.1:{gateway.server_port}", timeout_seconds=1)
+
+    with pytest.raises(StripeDidNotAnswer):
+        payments.meter_id_for("ai_tokens")
+    with pytest.raises(StripeDidNotAnswer):
+        payments.metered_total(meter_id="mtr_1", customer="cus_1", start=OCTOBER, end=NOVEMBER)
+    if b"list" not in body:
+        assert isinstance(payments.account_ok(), OutcomeUnknown)
