@@ -6,7 +6,7 @@ READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 TYPED := app workers alembic tests
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench clean
 
 demo: $(READY)
 	$(BIN)/tollkeeper demo
@@ -20,6 +20,10 @@ lint: $(READY)
 	$(BIN)/python -m mypy $(TYPED)
 	$(BIN)/lint-imports
 
+# About five minutes on two cores; a rougher look in about one: make bench BENCH=--quick
+bench: .venv/.bench-ready
+	$(BIN)/python benchmarks/request_path.py $(BENCH)
+
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
@@ -31,3 +35,7 @@ $(READY): requirements.txt pyproject.toml
 	$(PIP) --requirement requirements.txt
 	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $(READY)
+
+.venv/.bench-ready: benchmarks/requirements.txt $(READY)
+	$(PIP) --constraint requirements.txt --requirement benchmarks/requirements.txt
+	@touch $@
