@@ -5,12 +5,14 @@ from __future__ import annotations
 from celery import Celery
 
 from tollkeeper.settings import read_settings
+from tollkeeper_workers.broker import broker_url, broker_use_ssl
 from tollkeeper_workers.installing import QUEUE, install
 
 settings = read_settings()
 
-app = Celery("tollkeeper", broker=settings.need_redis_url())
+app = Celery("tollkeeper", broker=broker_url(settings.need_redis_url()))
 app.conf.update(
+    broker_use_ssl=broker_use_ssl(settings.need_redis_url()),
     task_default_queue=QUEUE,
     timezone="UTC",
     accept_content=["json"],

@@ -28,6 +28,7 @@ def install(celery_app: Celery, settings: Settings | None = None) -> None:
             function,
             name=name,
             queue=QUEUE,
+            serializer="json",
             ignore_result=True,
             acks_late=True,
             reject_on_worker_lost=True,

@@ -32,5 +32,5 @@ SCHEDULE = (
     Entry(
         "tollkeeper.replay_journals", 2, "usage that waited on this machine's disk is stored once the database is back"
     ),
-    Entry("tollkeeper.make_partitions", 1000, "months ahead stand ready, so that no request has to make one"),
+    Entry("tollkeeper.make_partitions", 120, "months ahead stand ready, so that no request has to make one"),
 )
