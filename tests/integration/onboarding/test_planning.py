@@ -31,6 +31,7 @@ spend_cap = "250.00"
 at_cap = "throttle"
 quota_tokens = 700_000
 rate_limit = "60/minute"
+throttle_limit = "1/second"
 collect = "invoices"
 unpriced = "refuse"
 hold_tokens = 2_000
