@@ -16,6 +16,7 @@ from tollkeeper.domain.errors import NotFound
 
 if TYPE_CHECKING:
     from tollkeeper.domain.period import Period
+    from tollkeeper.services.explaining import ExplainedLine
     from tollkeeper.storage.invoices import Invoice, InvoiceLine
 
 
@@ -83,26 +84,75 @@ def show(invoice_id: str, as_json: bool) -> None:
 @click.argument("user_id")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def preview(user_id: str, as_json: bool) -> None:
-    """Show what a customer's invoice would say if the period of now were closed now."""
-    from tollkeeper.services import invoicing
+    """Show what a customer's invoice would say if the period of now were closed now, and where usage is heading."""
+    from tollkeeper.domain.currency import display
+    from tollkeeper.services import previewing
 
     here = runtime()
-    found = invoicing.preview(here.database, user_id, at=here.clock.now())
+    found = previewing.preview(here.database, user_id, at=here.clock.now(), collect=here.settings.collect)
     if as_json:
         print_json(
             {
                 "user_id": found.user_id,
                 "period_start": found.period.start,
                 "period_end": found.period.end,
+                "plan_id": found.plan_id,
+                "plan_version": found.plan_version,
                 "currency": found.currency,
                 "total_amount": found.total_amount,
+                "usage_amount": found.usage_amount,
+                "projected_usage_amount": found.projected_usage_amount,
+                "alarm": found.alarm,
                 "lines": _line_documents(found.lines),
             }
         )
         return
-    click.echo(f"customer  {found.user_id}")
+    click.echo(f"customer  {found.user_id}, on plan {found.plan_id} version {found.plan_version}")
     click.echo(f"period    {_span(found.period)}, not closed")
+    if found.alarm is not None:
+        click.echo(f"alarm     {found.alarm}")
     _print_lines(found.lines, found.total_amount, found.currency)
+    click.echo()
+    click.echo(f"usage so far                       {display(found.usage_amount, found.currency)}")
+    click.echo(f"at this rate, by the period's end  {display(found.projected_usage_amount, found.currency)}")
+
+
+@invoices.command()
+@click.argument("invoice_id", metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def explain(invoice_id: str, as_json: bool) -> None:
+    """Show how each line of an invoice came about, and the statement that lists its events."""
+    from tollkeeper.services import explaining
+
+    found = explaining.explain(runtime().database, _id(invoice_id))
+    if as_json:
+        lines = _line_documents([one.line for one in found.lines])
+        print_json(
+            {
+                **_document(found.invoice),
+                "lines": [{**line, **_why(one)} for line, one in zip(lines, found.lines, strict=True)],
+            }
+        )
+        return
+    click.echo(f"invoice   {found.invoice.id}, {found.invoice.status}")
+    for one in found.lines:
+        click.echo()
+        click.echo(f"{one.position}. {one.line.kind}: {one.line.description}")
+        click.echo(f"   {one.arithmetic}")
+        tier = f", tier {one.tier}" if one.tier is not None else ""
+        click.echo(f"   plan {one.plan_id} version {one.plan_version}{tier}, period {_span(one.line.period)}")
+        if one.events_sql is not None:
+            click.echo(f"   {one.events_sql}")
+
+
+def _why(one: ExplainedLine) -> dict[str, Any]:
+    return {
+        "plan_id": one.plan_id,
+        "plan_version": one.plan_version,
+        "tier": one.tier,
+        "arithmetic": one.arithmetic,
+        "events_sql": one.events_sql,
+    }
 
 
 def _id(text: str) -> UUID:

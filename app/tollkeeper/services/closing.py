@@ -7,25 +7,19 @@ can be run by anybody at any time, twice at once, or be killed in the middle: ea
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from tollkeeper.domain.errors import StoreUnavailable, TollkeeperError
-from tollkeeper.domain.pricing import Tariff
-from tollkeeper.services.invoicing import Draft, LateUsage, draft_invoice
+from tollkeeper.services.drafting import Drafting
 from tollkeeper.services.opening import open_missing
-from tollkeeper.services.owing import reports_owed, untold
+from tollkeeper.services.owing import reports_owed
 from tollkeeper.storage.database import Database
-from tollkeeper.storage.event_sums import Counted, count_events
-from tollkeeper.storage.invoices import Collect, carried_balances, insert_drafts, invoices_of, usage_lines_of
+from tollkeeper.storage.invoices import Collect, insert_drafts, invoices_of
 from tollkeeper.storage.periods import (
     Due,
-    PeriodKey,
-    StoredPeriod,
     close_periods,
     count_by_status,
     count_waiting,
@@ -35,8 +29,7 @@ from tollkeeper.storage.periods import (
     park_due,
     park_periods,
 )
-from tollkeeper.storage.plans import load_tariff
-from tollkeeper.storage.reports import Report, insert_reports, reports_of
+from tollkeeper.storage.reports import insert_reports, reports_of
 
 log = logging.getLogger(__name__)
 
@@ -97,26 +90,14 @@ def close_due(
     )
 
 
-@dataclass(slots=True)
-class _Outcome:
-    """What one transaction is to write."""
-
-    closed: list[PeriodKey] = field(default_factory=list)
-    billed_late: list[PeriodKey] = field(default_factory=list)
-    drafts: list[Draft] = field(default_factory=list)
-    reports: list[Report] = field(default_factory=list)
-    parked: dict[PeriodKey, str] = field(default_factory=dict)
-
-
 class _Run:
     """One run of the close."""
 
     def __init__(self, database: Database, due: Due, collect: Collect, *, wait: bool) -> None:
         self._database = database
         self._due = due
-        self._collect = collect
+        self._drafting = Drafting(collect, due.now)
         self._wait = wait
-        self._tariffs: dict[tuple[str, int], Tariff] = {}
         self.closed = 0
         self.invoices = 0
 
@@ -147,7 +128,7 @@ class _Run:
         """Owe Stripe what came late to closed periods whose own invoice there still takes it."""
         with self._database.transaction() as connection:
             periods = lock_late_periods(connection, self._due.now - STRIPE_TAKES_LATE, self._due.now)
-            keys = [stored.key for stored in periods if self._collects(stored) == "meters"]
+            keys = [stored.key for stored in periods if self._drafting.collects(stored) == "meters"]
             invoices, told = invoices_of(connection, keys), reports_of(connection, keys)
             for stored in periods:
                 if invoices.get(stored.key):
@@ -156,7 +137,7 @@ class _Run:
                         connection,
                         reports_owed(
                             stored,
-                            self._tariff(connection, stored),
+                            self._drafting.tariff(connection, stored),
                             told[stored.key],
                             invoice_id=invoice.id,
                             now=self._due.now,
@@ -167,7 +148,7 @@ class _Run:
         """Close the next customers, whose names are put into `users`; False where there are none."""
         with self._database.transaction() as connection:
             users += lock_customers(connection, self._due, after, limit, wait=self._wait)
-            outcome = self._decide(connection, users)
+            outcome = self._drafting.decide(connection, lock_periods(connection, self._due, users, wait=self._wait))
             close_periods(connection, [*outcome.closed, *outcome.billed_late], self._due.now)
             insert_drafts(connection, [(draft.invoice, draft.lines) for draft in outcome.drafts])
             insert_reports(connection, outcome.reports)
@@ -175,101 +156,3 @@ class _Run:
         self.closed += len(outcome.closed)
         self.invoices += len(outcome.drafts)
         return bool(users)
-
-    def _decide(self, connection: Connection, users: Sequence[str]) -> _Outcome:
-        periods = lock_periods(connection, self._due, users, wait=self._wait)
-        counted = count_events(connection, periods)
-        late = self._late_usage(connection, [one for one in periods if one.is_late], counted)
-        wallets = carried_balances(connection, users)
-        outcome = _Outcome()
-        for stored in periods:
-            if stored.billed_totals is not None:
-                continue
-            difference = counted[stored.key].difference_from(stored)
-            if difference is None:
-                difference = self._close_one(connection, stored, late, wallets, outcome)
-            if difference is not None:
-                log.error("period %s of customer %r is parked: %s", stored.period.start, stored.user_id, difference)
-                outcome.parked[stored.key] = difference
-        return outcome
-
-    def _close_one(
-        self,
-        connection: Connection,
-        stored: StoredPeriod,
-        late: list[LateUsage],
-        wallets: dict[tuple[str, str], int],
-        outcome: _Outcome,
-    ) -> str | None:
-        """Decide on one period whose totals are proven; the reason why it cannot be billed, if there is one."""
-        taken = [one for one in late if _belongs_on(one, stored)]
-        wallet = (stored.user_id, stored.currency)
-        try:
-            tariff = self._tariff(connection, stored)
-            draft = draft_invoice(
-                stored, tariff, taken, wallets.get(wallet, 0), collect=self._collect, now=self._due.now
-            )
-        except TollkeeperError as error:
-            return str(error)
-        for one in taken:
-            late.remove(one)
-            outcome.billed_late.append(one.stored.key)
-        outcome.closed.append(stored.key)
-        if draft is not None:
-            wallets[wallet] = wallets.get(wallet, 0) + draft.invoice.carried
-            outcome.drafts.append(self._with_alarm(connection, draft, taken))
-            if draft.invoice.collect == "meters":
-                outcome.reports += reports_owed(stored, tariff, [], invoice_id=draft.invoice.id, now=self._due.now)
-        return None
-
-    def _with_alarm(self, connection: Connection, draft: Draft, late: Sequence[LateUsage]) -> Draft:
-        """Say on the invoice which late usage has missed Stripe's own: it has to be collected there by an item."""
-        told = reports_of(connection, [one.stored.key for one in late])
-        missed = [
-            f"{value} {model} {meter} of {one.stored.period.start:%Y-%m-%d}"
-            for one in late
-            if self._collects(one.stored) == "meters"
-            for (model, meter), value in untold(one.stored.totals, one.tariff, told[one.stored.key]).items()
-        ]
-        if not missed:
-            return draft
-        alarm = f"late for Stripe's own invoice, needs an invoice item there: {', '.join(missed)}"
-        alarms = [text for text in (draft.invoice.alarm, alarm) if text is not None]
-        return replace(draft, invoice=replace(draft.invoice, alarm="; ".join(alarms)))
-
-    def _collects(self, stored: StoredPeriod) -> Collect:
-        return stored.collect or self._collect
-
-    def _late_usage(
-        self, connection: Connection, periods: Sequence[StoredPeriod], counted: Mapping[PeriodKey, Counted]
-    ) -> list[LateUsage]:
-        """What came late to closed periods, where their events prove it."""
-        billed = usage_lines_of(connection, [stored.key for stored in periods])
-        late = []
-        for stored in periods:
-            difference = counted[stored.key].difference_from(stored)
-            if difference is None:
-                late.append(LateUsage(stored, self._tariff(connection, stored), billed[stored.key]))
-            else:
-                log.error(
-                    "late usage of period %s of customer %r is not billed: %s",
-                    stored.period.start,
-                    stored.user_id,
-                    difference,
-                )
-        return late
-
-    def _tariff(self, connection: Connection, stored: StoredPeriod) -> Tariff:
-        key = (stored.plan_id, stored.plan_version)
-        if key not in self._tariffs:
-            self._tariffs[key] = load_tariff(connection, *key)
-        return self._tariffs[key]
-
-
-def _belongs_on(late: LateUsage, stored: StoredPeriod) -> bool:
-    """Whether late usage is billed on this period's invoice: the same customer's, later, and in the same currency."""
-    return (
-        late.stored.user_id == stored.user_id
-        and late.stored.period.end <= stored.period.start
-        and late.stored.currency == stored.currency
-    )

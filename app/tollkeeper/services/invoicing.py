@@ -7,22 +7,20 @@ taken off. So the sum of all invoices is what one invoice would have been, had e
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID, uuid5
 
 from tollkeeper.domain.money import as_decimal, bigint
-from tollkeeper.domain.period import Period, period_of
-from tollkeeper.domain.plan import version_for
+from tollkeeper.domain.period import Period
 from tollkeeper.domain.pricing import RatedLine, Tariff, rate
 from tollkeeper.domain.proration import base_fee_line
 from tollkeeper.domain.usage import REQUESTS, Key, Totals
 from tollkeeper.storage.customers import load_customer
 from tollkeeper.storage.database import Database
 from tollkeeper.storage.invoices import Collect, Invoice, InvoiceLine, lines_of, list_invoices, load_invoice
-from tollkeeper.storage.periods import StoredPeriod, stored_period
-from tollkeeper.storage.plans import load_plan, load_tariff, versions_of
+from tollkeeper.storage.periods import StoredPeriod
 
 _INVOICES = UUID("6f9a3c0e-7b57-4d0b-8f0e-2f6d1b9f5c11")
 _ALARMED_MODELS = 5
@@ -45,17 +43,6 @@ class Draft:
     lines: tuple[InvoiceLine, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """What the invoice of a period would say if it were drafted now."""
-
-    user_id: str
-    period: Period
-    currency: str
-    lines: tuple[InvoiceLine, ...]
-    total_amount: int
-
-
 def draft_invoice(
     stored: StoredPeriod,
     tariff: Tariff,
@@ -70,7 +57,8 @@ def draft_invoice(
     `collect` is for a plan that does not say. `credit` is what the customer has coming from earlier negative totals, in
     minor units; a total that would be negative is carried forward in turn.
     """
-    lines = [*period_lines(stored, tariff), *(line for one in late for line in late_lines(one))]
+    own = [replace(line, revision=stored.revision) for line in period_lines(stored, tariff)]
+    lines = [*own, *(line for one in late for line in late_lines(one))]
     if not lines and not _was_used(stored.totals, tariff):
         return None
     owed = sum(line.amount for line in lines)
@@ -118,7 +106,8 @@ def late_lines(late: LateUsage) -> Iterator[InvoiceLine]:
     for unit in dict.fromkeys([*rated, *billed]):
         (quantity, amount), (billed_quantity, billed_amount) = rated.get(unit, _NONE), billed.get(unit, _NONE)
         if (quantity, amount) != (billed_quantity, billed_amount):
-            yield _late_line(late.stored.period, unit, quantity - billed_quantity, amount - billed_amount)
+            line = _late_line(late.stored.period, unit, quantity - billed_quantity, amount - billed_amount)
+            yield replace(line, revision=late.stored.revision)
 
 
 Unit = tuple[str | None, str | None, Decimal]
@@ -136,23 +125,6 @@ def by_unit(lines: Iterable[InvoiceLine]) -> dict[Unit, tuple[Decimal, int]]:
         quantity, amount = sums.get(unit, _NONE)
         sums[unit] = (quantity + line.quantity if priced else Decimal(0), amount + line.amount)
     return sums
-
-
-def preview(database: Database, user_id: str, *, at: datetime) -> Preview:
-    """What the invoice of the period that `at` lies in would say now; `NotFound` for an unknown customer."""
-    with database.transaction() as connection:
-        stored = stored_period(connection, user_id, at)
-        if stored is not None:
-            tariff = load_tariff(connection, stored.plan_id, stored.plan_version)
-            lines = tuple(period_lines(stored, tariff))
-            return Preview(user_id, stored.period, stored.currency, lines, sum(line.amount for line in lines))
-        customer = load_customer(connection, user_id)
-        plan = load_plan(connection, customer.plan_id)
-        period = period_of(plan.interval, at, customer.period_anchor)
-        version = version_for(period, versions_of(connection, plan.id)).version
-        fee = base_fee_line(load_tariff(connection, plan.id, version), period, period, plan.name)
-    lines = () if fee is None else (_line(fee, period),)
-    return Preview(user_id, period, plan.currency, lines, sum(line.amount for line in lines))
 
 
 def all_invoices(database: Database, user_id: str | None = None) -> list[Invoice]:

@@ -35,6 +35,8 @@ class InvoiceLine:
     amount: int
     description: str
     period: Period
+    revision: int = 1
+    """The revision of that period whose events it bills."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,8 @@ id, user_id, period_start, period_end, revision, currency, status, total_amount,
 stripe_invoice_id, arrival_cutoff, created_at, finalized_at, paid_at, alarm, carried
 """
 _LINE = """
-l.kind, l.model_id, l.token_type, l.quantity, l.unit_amount_decimal, l.amount, l.description, l.period_start, l.period_end
+l.kind, l.model_id, l.token_type, l.quantity, l.unit_amount_decimal, l.amount, l.description, l.period_start, l.period_end,
+l.revision
 """
 
 
@@ -324,6 +327,7 @@ def _line_json(invoice_id: UUID, position: int, line: InvoiceLine) -> dict[str, 
         "description": line.description,
         "period_start": line.period.start.isoformat(),
         "period_end": line.period.end.isoformat(),
+        "revision": line.revision,
     }
 
 
@@ -337,8 +341,9 @@ SELECT r.* FROM json_to_recordset(CAST(:rows AS json)) AS r(
 """
 _INSERT_LINES = """
 INSERT INTO invoice_line_items (invoice_id, position, kind, model_id, token_type, quantity, unit_amount_decimal, amount,
-                                description, period_start, period_end)
+                                description, period_start, period_end, revision)
 SELECT r.* FROM json_to_recordset(CAST(:rows AS json)) AS r(
     invoice_id uuid, position int, kind text, model_id text, token_type text, quantity numeric,
-    unit_amount_decimal numeric, amount bigint, description text, period_start timestamptz, period_end timestamptz)
+    unit_amount_decimal numeric, amount bigint, description text, period_start timestamptz, period_end timestamptz,
+    revision smallint)
 """

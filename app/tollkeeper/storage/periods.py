@@ -323,6 +323,21 @@ def stored_period(connection: Connection, user_id: str, at: datetime) -> StoredP
     return _period(rows[0]) if rows else None
 
 
+def unbilled_periods(connection: Connection, user_id: str, until: datetime) -> list[StoredPeriod]:
+    """A customer's periods that a close at `until` would look at, oldest first: not closed yet, or with late usage."""
+    rows = all_rows(
+        connection,
+        f"""
+        SELECT {_COLUMNS} FROM usage_periods AS u JOIN plans AS p ON p.id = u.plan_id
+        WHERE u.user_id = :user AND ((u.billed_totals IS NULL AND u.period_end <= :until) OR ({_LATE}))
+        ORDER BY u.period_start
+        """,  # noqa: S608 - put together from constants
+        user=user_id,
+        until=until,
+    )
+    return [_period(row) for row in rows]
+
+
 def periods_after(connection: Connection, place: PeriodKey | None, limit: int) -> list[StoredPeriod]:
     """The next periods in the order of customer and start, after a place."""
     rows = all_rows(

@@ -1,0 +1,146 @@
+"""Drafting: decide what closing some periods would bill, carry forward and owe Stripe. Stores nothing.
+
+The close stores what comes out, a preview throws it away: so a preview says what the close would draft at that moment.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from tollkeeper.domain.errors import TollkeeperError
+from tollkeeper.domain.pricing import Tariff
+from tollkeeper.services.invoicing import Draft, LateUsage, draft_invoice
+from tollkeeper.services.owing import reports_owed, untold
+from tollkeeper.storage.event_sums import Counted, count_events
+from tollkeeper.storage.invoices import Collect, carried_balances, usage_lines_of
+from tollkeeper.storage.periods import PeriodKey, StoredPeriod
+from tollkeeper.storage.plans import load_tariff
+from tollkeeper.storage.reports import Report, reports_of
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What is to be written."""
+
+    closed: list[PeriodKey] = field(default_factory=list)
+    billed_late: list[PeriodKey] = field(default_factory=list)
+    drafts: list[Draft] = field(default_factory=list)
+    reports: list[Report] = field(default_factory=list)
+    parked: dict[PeriodKey, str] = field(default_factory=dict)
+
+
+class Drafting:
+    """Decides on periods as of one instant; tariffs are read once. `collect` is for plans that do not say."""
+
+    def __init__(self, collect: Collect, now: datetime) -> None:
+        self._collect = collect
+        self._now = now
+        self._tariffs: dict[tuple[str, int], Tariff] = {}
+
+    def decide(self, connection: Connection, periods: Sequence[StoredPeriod]) -> Outcome:
+        """What closing these periods comes to; those that are closed already are looked at for late usage.
+
+        Each customer's periods must be oldest first, and nobody may change them meanwhile.
+        """
+        counted = count_events(connection, periods)
+        late = self._late_usage(connection, [one for one in periods if one.is_late], counted)
+        wallets = carried_balances(connection, list({stored.user_id for stored in periods}))
+        outcome = Outcome()
+        for stored in periods:
+            if stored.billed_totals is not None:
+                continue
+            difference = counted[stored.key].difference_from(stored)
+            if difference is None:
+                difference = self._close_one(connection, stored, late, wallets, outcome)
+            if difference is not None:
+                log.error("period %s of customer %r is parked: %s", stored.period.start, stored.user_id, difference)
+                outcome.parked[stored.key] = difference
+        return outcome
+
+    def collects(self, stored: StoredPeriod) -> Collect:
+        """How the period is collected."""
+        return stored.collect or self._collect
+
+    def tariff(self, connection: Connection, stored: StoredPeriod) -> Tariff:
+        """What the period is priced by."""
+        key = (stored.plan_id, stored.plan_version)
+        if key not in self._tariffs:
+            self._tariffs[key] = load_tariff(connection, *key)
+        return self._tariffs[key]
+
+    def _close_one(
+        self,
+        connection: Connection,
+        stored: StoredPeriod,
+        late: list[LateUsage],
+        wallets: dict[tuple[str, str], int],
+        outcome: Outcome,
+    ) -> str | None:
+        """Decide on one period whose totals are proven; the reason why it cannot be billed, if there is one."""
+        taken = [one for one in late if _belongs_on(one, stored)]
+        wallet = (stored.user_id, stored.currency)
+        try:
+            tariff = self.tariff(connection, stored)
+            draft = draft_invoice(stored, tariff, taken, wallets.get(wallet, 0), collect=self._collect, now=self._now)
+        except TollkeeperError as error:
+            return str(error)
+        for one in taken:
+            late.remove(one)
+            outcome.billed_late.append(one.stored.key)
+        outcome.closed.append(stored.key)
+        if draft is not None:
+            wallets[wallet] = wallets.get(wallet, 0) + draft.invoice.carried
+            outcome.drafts.append(self._with_alarm(connection, draft, taken))
+            if draft.invoice.collect == "meters":
+                outcome.reports += reports_owed(stored, tariff, [], invoice_id=draft.invoice.id, now=self._now)
+        return None
+
+    def _with_alarm(self, connection: Connection, draft: Draft, late: Sequence[LateUsage]) -> Draft:
+        """Say on the invoice which late usage has missed Stripe's own: it has to be collected there by an item."""
+        told = reports_of(connection, [one.stored.key for one in late])
+        missed = [
+            f"{value} {model} {meter} of {one.stored.period.start:%Y-%m-%d}"
+            for one in late
+            if self.collects(one.stored) == "meters"
+            for (model, meter), value in untold(one.stored.totals, one.tariff, told[one.stored.key]).items()
+        ]
+        if not missed:
+            return draft
+        alarm = f"late for Stripe's own invoice, needs an invoice item there: {', '.join(missed)}"
+        alarms = [text for text in (draft.invoice.alarm, alarm) if text is not None]
+        return replace(draft, invoice=replace(draft.invoice, alarm="; ".join(alarms)))
+
+    def _late_usage(
+        self, connection: Connection, periods: Sequence[StoredPeriod], counted: Mapping[PeriodKey, Counted]
+    ) -> list[LateUsage]:
+        """What came late to closed periods, where their events prove it."""
+        billed = usage_lines_of(connection, [stored.key for stored in periods])
+        late = []
+        for stored in periods:
+            difference = counted[stored.key].difference_from(stored)
+            if difference is None:
+                late.append(LateUsage(stored, self.tariff(connection, stored), billed[stored.key]))
+            else:
+                log.error(
+                    "late usage of period %s of customer %r is not billed: %s",
+                    stored.period.start,
+                    stored.user_id,
+                    difference,
+                )
+        return late
+
+
+def _belongs_on(late: LateUsage, stored: StoredPeriod) -> bool:
+    """Whether late usage is billed on this period's invoice: the same customer's, later, and in the same currency."""
+    return (
+        late.stored.user_id == stored.user_id
+        and late.stored.period.end <= stored.period.start
+        and late.stored.currency == stored.currency
+    )

@@ -1,0 +1,39 @@
+"""Projection, with the hand sum beside each case."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from tollkeeper.domain.period import Period
+from tollkeeper.domain.pricing import Price, Tariff, Tier
+from tollkeeper.domain.projection import projected_amount, projected_totals
+
+START = datetime(2026, 11, 1, tzinfo=UTC)
+NOVEMBER = Period(START, datetime(2026, 12, 1, tzinfo=UTC))
+CENT = Tariff("usd", prices=(Price("*", "*", (Tier(None, Decimal(1)),)),))
+
+
+@pytest.mark.parametrize(
+    ("days", "used", "expected"),
+    [
+        (10, 100, 300),  # a third of 30 days: three times as much
+        (29, 29, 30),
+        (30, 7, 7),  # over: nothing to project
+        (0, 7, 7),  # no time has passed, so there is no rate
+        (9, 1, 3),  # 3.33 tokens are 3
+    ],
+)
+def test_usage_goes_on_at_the_rate_so_far(days: int, used: int, expected: int) -> None:
+    totals = {("m", "input"): used}
+    assert projected_amount(CENT, totals, NOVEMBER, START + timedelta(days=days)) == expected
+
+
+def test_minutes_keep_their_decimals() -> None:
+    totals = {("m", "compute_minutes"): Decimal("0.5"), ("m", "requests"): 1}
+    assert projected_totals(totals, NOVEMBER, START + timedelta(days=20)) == {
+        ("m", "compute_minutes"): Decimal("0.75"),
+        ("m", "requests"): 2,  # one and a half
+    }
