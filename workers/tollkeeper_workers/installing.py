@@ -19,7 +19,8 @@ HARD_LIMIT_SECONDS = 300
 def install(celery_app: Celery, settings: Settings | None = None) -> None:
     """Add every task, their queue and their beat entries. The host's own tasks, queues and schedule stay as they are.
 
-    A worker that is to run them consumes the queue `tollkeeper`: `celery -A … worker --queues celery,tollkeeper`.
+    Call it once the app is configured. A worker that is to run the tasks consumes the queue `tollkeeper`:
+    `celery -A … worker --queues celery,tollkeeper`.
     """
     settings = settings if settings is not None else read_settings()
     process.use(settings)
@@ -27,7 +28,6 @@ def install(celery_app: Celery, settings: Settings | None = None) -> None:
         celery_app.task(
             function,
             name=name,
-            queue=QUEUE,
             serializer="json",
             ignore_result=True,
             acks_late=True,
@@ -35,7 +35,18 @@ def install(celery_app: Celery, settings: Settings | None = None) -> None:
             soft_time_limit=SOFT_LIMIT_SECONDS,
             time_limit=HARD_LIMIT_SECONDS,
         )
-    celery_app.conf.beat_schedule = {**(celery_app.conf.beat_schedule or {}), **_entries(settings)}
+    conf = celery_app.conf
+    conf.update(
+        task_routes=[{"tollkeeper.*": {"queue": QUEUE}}, *_listed(conf.task_routes)],
+        beat_schedule={**(conf.beat_schedule or {}), **_entries(settings)},
+    )
+
+
+def _listed(routes: Any) -> list[Any]:
+    """Celery takes one router as well as several."""
+    if routes is None:
+        return []
+    return list(routes) if isinstance(routes, list | tuple) else [routes]
 
 
 def _entries(settings: Settings) -> dict[str, dict[str, Any]]:

@@ -42,7 +42,10 @@ async def settle_expired_holds(url: str, schema: str | None, database: Database,
     if not holds:
         return 0
     async with Settlement(url, schema) as settlement:
-        await settlement.settle([_lost_request(hold) for hold in holds], now=now)
+        answers = await settlement.settle([_lost_request(hold) for hold in holds], now=now)
+    for hold, answer in zip(holds, answers, strict=True):
+        if isinstance(answer, Exception):
+            log.error("hold %s cannot be ended: %s", hold["id"], answer)
     log.warning("%d requests were lost with their process; each has its row, without charge", len(holds))
     return len(holds)
 
