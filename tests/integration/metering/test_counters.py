@@ -164,7 +164,7 @@ def test_a_counter_that_would_overflow_is_an_error_for_that_request_alone(redis_
         redis.Redis.from_url(redis_url).hset(state_key(redis_url), "held_tokens", str(2**63 - 10))
         await counters.seed("bob", START, NOTHING, [])
         both = counters.ask(question()), counters.ask(question(user_id="bob"))
-        return await asyncio.gather(*both, return_exceptions=True)
+        return list(await asyncio.gather(*both, return_exceptions=True))
 
     alice, bob = with_counters(redis_url, work)
     assert isinstance(alice, StoreUnavailable)
