@@ -14,7 +14,15 @@ if TYPE_CHECKING:
     from tollkeeper.runtime import Runtime
 
 MISTAKES = frozenset(
-    {"customer_exists", "invalid_input", "not_found", "plan_file_error", "setting_missing", "stripe_customer_taken"}
+    {
+        "customer_exists",
+        "extra_missing",
+        "invalid_input",
+        "not_found",
+        "plan_file_error",
+        "setting_missing",
+        "stripe_customer_taken",
+    }
 )
 """Codes of errors that the caller can mend by saying something else: exit status 2. Every other error is 1."""
 

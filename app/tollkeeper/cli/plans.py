@@ -10,6 +10,7 @@ from tollkeeper.cli.edge import runtime
 from tollkeeper.cli.printing import number, print_json, print_table, working
 
 if TYPE_CHECKING:
+    from tollkeeper.services.linting import Margin
     from tollkeeper.services.planning import FieldChange, PlanChange
     from tollkeeper.storage.plans import PlanListing
 
@@ -54,6 +55,41 @@ def list_plans(as_json: bool) -> None:
         return
     header = ("plan", "name", "version", "currency", "interval", "base fee", "spend cap", "quota", "rate", "customers")
     print_table(header, [_row(listing) for listing in listings], right=frozenset({2, 5, 6, 7, 9}))
+
+
+@plans.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def lint(as_json: bool) -> None:
+    """Look for prices below cost, prices that can never match or overlap, and prices that Stripe could not tell apart.
+
+    Costs are public list prices of the models that were used in the last 30 days. Exit status 1 if something was found.
+    """
+    from tollkeeper.services.linting import lint_plans
+
+    here = runtime()
+    with working("Looking at plans"):
+        found = lint_plans(here.database, here.clock.now(), collect=here.settings.collect)
+    if as_json:
+        print_json({"ok": found.ok, "findings": found.findings, "margins": found.margins})
+    else:
+        header = ("plan", "model", "token type", "tokens", "sold for a million", "costs", "margin")
+        print_table(header, [_margin_row(margin) for margin in found.margins], right=frozenset({3, 4, 5, 6}))
+        click.echo()
+        for finding in found.findings:
+            click.echo(f"{finding.plan_id}: {finding.kind.replace('_', ' ')}: {finding.detail}")
+        if found.ok:
+            click.echo("Nothing was found.")
+    if not found.ok:
+        click.get_current_context().exit(1)
+
+
+def _margin_row(margin: Margin) -> tuple[str, ...]:
+    from tollkeeper.domain.currency import display_price
+
+    sold = "no price" if margin.sold is None else display_price(margin.sold, margin.currency)
+    cost = "unknown" if margin.cost is None else display_price(margin.cost, margin.currency)
+    percent = "-" if margin.percent is None else f"{margin.percent:f} %"
+    return margin.plan_id, margin.model_id, margin.token_type, number(margin.tokens), sold, cost, percent
 
 
 def _print_change(change: PlanChange) -> None:

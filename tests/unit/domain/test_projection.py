@@ -32,7 +32,7 @@ def test_usage_goes_on_at_the_rate_so_far(days: int, used: int, expected: int) -
 
 
 def test_minutes_keep_their_decimals() -> None:
-    totals = {("m", "compute_minutes"): Decimal("0.5"), ("m", "requests"): 1}
+    totals: dict[tuple[str, str], Decimal | int] = {("m", "compute_minutes"): Decimal("0.5"), ("m", "requests"): 1}
     assert projected_totals(totals, NOVEMBER, START + timedelta(days=20)) == {
         ("m", "compute_minutes"): Decimal("0.75"),
         ("m", "requests"): 2,  # one and a half
