@@ -76,8 +76,8 @@ class Tally:
             self.raw[name] = before
 
     def settle(self) -> None:
-        """The counts now cover all of the call that went by, unless they stand in an object that was cut off."""
-        if not self.truncated:
+        """The counts, if there are any, now cover all of the call that went by, unless their object was cut off."""
+        if self.raw and not self.truncated:
             self.stated = self.covered = self.settled = True
             self.doubt = False
 

@@ -315,6 +315,20 @@ SAMPLES: tuple[Sample, ...] = (
         "openai_chat",
     ),
     Sample(
+        "chat, a cache write under the details alone",
+        chat(
+            {
+                "prompt_tokens": 30,
+                "completion_tokens": 5,
+                "total_tokens": 35,
+                "prompt_tokens_details": {"cached_tokens": 0, "cache_creation_tokens": 7},
+            }
+        ),
+        (30, 5, 0, 7, 0),
+        "m-small-1",
+        "openai_chat",
+    ),
+    Sample(
         "chat, OpenRouter with more reasoning than output, and its money",
         chat(
             {

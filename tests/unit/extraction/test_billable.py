@@ -53,6 +53,8 @@ def test_a_poll_of_an_earlier_answer_is_not_charged_again() -> None:
     assert not read(resumed, method="GET", path="/v1/responses/resp_0001").billable
     stored = chat(CHAT_USAGE, id="chatcmpl-77")
     assert not read(stored, method="GET", path="/v1/chat/completions/chatcmpl-77").billable
+    interaction = dump({"id": "interaction-1", "usage": {"total_input_tokens": 7}})
+    assert not read(interaction, method="GET", path="/v1beta/interactions/interaction-1").billable
     run = dump({"id": "run_0001", "object": "thread.run", "model": "m-1", "usage": CHAT_USAGE})
     assert not read(run, method="GET", path="/v1/threads/t/runs/run_0001").billable
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tollkeeper.extraction.answer import AnswerReader
 from tollkeeper.extraction.request import RequestFacts
 from unit.extraction.samples import (
     CHAT_USAGE,
@@ -25,6 +26,7 @@ from unit.extraction.samples import (
     message_delta,
     message_start,
     read,
+    response,
     sse,
     text_delta,
     use_of,
@@ -219,9 +221,63 @@ def test_text_is_found_wherever_an_api_puts_it() -> None:
         sse({"type": "tool-call-delta", "delta": {"message": {"tool_calls": {"function": {"arguments": "abcde"}}}}}),
         lines({"done": False, "message": {"content": "abc", "thinking": "de"}}),
         lines({"done": False, "response": "abc", "thinking": "de"}),
+        sse(gemini("ab", None), gemini("cde", None)),
+        sse(agent_event("abcde")),
         sse({"contentBlockDelta": {"delta": {"toolUse": {"input": "abc"}, "reasoningContent": {"text": "de"}}}}),
         sse(agent_event("ab", partial=True), agent_event("cde", partial=True), agent_event("abcde")),
         chunk_frame({"outputText": "abcde", "index": 0, "inputTextTokenCount": None}),
     )
     for body in streams:
         assert read(body).seen_text_bytes == 5, body
+
+
+def test_a_wrapper_of_the_app_s_own_may_pass_the_usage_object_on() -> None:
+    cached = {"answer": "Nine.", "usage": {"input_tokens": 10, "cache_read_input_tokens": 90, "output_tokens": 4}}
+    plain = {"answer": "Nine.", "usage": {"input_tokens": 10, "output_tokens": 4}}
+    chat_like = {"answer": "Nine.", "model": "m-small", "usage": {"prompt_tokens": 10, "completion_tokens": 4}}
+    assert use_of(read(dump(cached))) == (100, 4, 90, 0, 0)
+    assert use_of(read(dump({**plain, "stop_reason": "end_turn"}))) == (10, 4, 0, 0, 0)
+    assert use_of(read(dump(plain))) == (10, 4, 0, 0, 0)
+    assert use_of(read(dump(chat_like))) == (10, 4, 0, 0, 0)
+
+
+def test_calls_with_ids_of_their_own_are_summed() -> None:
+    message = {"type": "message", "content": [], "usage": {"input_tokens": 10, "output_tokens": 4}}
+    messages = lines({**message, "id": "msg_0001"}, {**message, "id": "msg_0002"}, {**message, "id": "msg_0002"})
+    assert use_of(read(messages))[:2] == (20, 8)
+    usage = {"promptTokenCount": 9, "candidatesTokenCount": 2}
+    events = sse(*(gemini("Nine", usage, responseId=call) for call in ("g-1", "g-1", "g-2")))
+    assert use_of(read(events))[:2] == (18, 4)
+    answers = sse(*(response({"input_tokens": 5, "output_tokens": 1}, id=f"resp_{n}") for n in (1, 1, 2)))
+    assert use_of(read(answers))[:2] == (10, 2)
+
+
+def test_an_older_gemini_stream_has_no_ids_and_is_one_call() -> None:
+    first = {"candidates": [{"content": {"parts": [{"text": "Ni"}]}}], "usageMetadata": {"promptTokenCount": 9}}
+    last = {"usageMetadata": {"promptTokenCount": 9, "candidatesTokenCount": 2}, "modelVersion": "g-1"}
+    assert use_of(read(sse(first, last, last)))[:2] == (9, 2)
+
+
+def test_an_empty_usage_object_states_nothing() -> None:
+    empty = (
+        dump({"candidates": [], "usageMetadata": {}}),
+        dump({"type": "message", "content": [], "usage": {}}),
+        dump(response({})),
+        dump({"output": {}, "stopReason": "end_turn", "usage": {}}),
+        dump({"message": {}, "usage": {"billed_units": {}}}),
+        dump({"object": "list", "data": [], "usage": {"total_tokens": None}}),
+        dump({"model": "l3", "response": "Nine", "done": True}),
+        sse({"amazon-bedrock-invocationMetrics": {}}),
+        sse({"event_type": "interaction.complete", "interaction": {"usage": {}}}),
+    )
+    for body in empty:
+        reading = read(body)
+        assert (reading.state, reading.dialect is not None) == ("not_reported", True), body
+
+
+def test_looking_at_an_open_object_leaves_no_trace() -> None:
+    reader = AnswerReader(method="POST", path="/", status=200, content_type=None, content_encoding=None)
+    reader.feed(b'{"choices": [], "usage": {"prompt_tokens": 9, "cached_tokens": 4}')
+    assert reader.finish().cached_tokens_in == 4
+    reader.feed(b', "usage": {"prompt_tokens": 9, "completion_tokens": 1}}')
+    assert use_of(reader.finish()) == (9, 1, 0, 0, 0)

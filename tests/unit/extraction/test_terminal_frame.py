@@ -57,6 +57,38 @@ def test_gemini_has_no_terminal_frame_but_a_reason_to_finish() -> None:
     assert reader.finish().ended
 
 
+def test_a_chat_stream_without_its_last_frame_has_ended_when_it_stopped_and_stated_its_use() -> None:
+    reader = reader_of(b"text/event-stream")
+    usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+    assert not reader.feed(sse(chat_chunk({"content": "Nine"}), chat_chunk({}, finish="stop")))
+    assert not reader.finish().ended
+    assert not reader.feed(sse(chat_chunk(None, usage)))
+    assert reader.finish().ended
+
+
+def test_a_refused_prompt_is_the_end_of_a_gemini_stream() -> None:
+    refusal = {"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 9}}
+    reader = reader_of(b"text/event-stream")
+    reader.feed(sse(refusal))
+    assert reader.finish().ended
+
+
+def test_an_interaction_ends_with_its_own_event_and_no_other() -> None:
+    reader = reader_of()
+    usage = {"total_input_tokens": 7, "total_output_tokens": 2}
+    for kind in ("interaction.start", "interaction.status_update"):
+        assert not reader.feed(sse({"event_type": kind, "interaction": {"id": "interaction-1", "usage": usage}}))
+    assert reader.feed(sse({"event_type": "interaction.complete", "interaction": {"id": "interaction-1"}}))
+
+
+def test_metrics_that_an_app_passes_on_end_its_stream() -> None:
+    reader = reader_of()
+    metrics = {"amazon-bedrock-invocationMetrics": {"inputTokenCount": 8, "outputTokenCount": 3}}
+    assert not reader.feed(sse({"generation": "Nine", "generation_token_count": None}))
+    assert reader.feed(sse(metrics))
+    assert (reader.finish().tokens_in, reader.finish().tokens_out) == (8, 3)
+
+
 def test_a_stream_that_goes_on_with_another_call_has_no_end_yet() -> None:
     reader = reader_of()
     assert reader.feed(sse(message_start(K2_START, "msg_0001"), message_delta({"output_tokens": 2}), MESSAGE_STOP))

@@ -132,5 +132,4 @@ def _put_usage(usage: object, tally: Tally) -> bool:
 def _put_extra(steps: list[Event], tally: Tally) -> None:
     for name in _COUNTS:
         values = [count(step[name]) for step in steps if step.get(name) is not None]
-        if values:
-            tally.put(f"extra_{name}", NOT_BELIEVED if NOT_BELIEVED in values else sum(values))
+        tally.put(f"extra_{name}", NOT_BELIEVED if NOT_BELIEVED in values else sum(values))

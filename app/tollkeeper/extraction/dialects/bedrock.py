@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from tollkeeper.extraction.reading import Counts
+from tollkeeper.extraction.strict import NOT_BELIEVED
 from tollkeeper.extraction.tally import Tally
 from tollkeeper.extraction.text import text_size
 
@@ -136,8 +137,7 @@ def _put_usage(usage: object, tally: Tally) -> None:
         return
     for theirs, ours in _USAGE.items():
         tally.put(ours, usage.get(theirs))
-    if tally.raw:
-        tally.settle()
+    tally.settle()
 
 
 def _take_delta(block: object, tally: Tally) -> None:
@@ -152,16 +152,13 @@ def _take_delta(block: object, tally: Tally) -> None:
 
 
 def _take_document(event: Event, tally: Tally) -> None:
-    usage = event.get("usage")
-    if usage is not None:
-        _put_usage(usage, tally)
+    _put_usage(event.get("usage"), tally)
     for theirs, ours in _TOP.items():
         tally.put(ours, event.get(theirs))
     results = event.get("results")
     if type(results) is list:
         _take_results(results, tally)
-    if tally.raw:
-        tally.settle()
+    tally.settle()
     for name in ("generation", "outputText"):
         tally.text_bytes += text_size(event.get(name))
     output = event.get("output")
@@ -177,7 +174,6 @@ def _take_results(results: list[Any], tally: Tally) -> None:
     """Titan counts the output of each of its results."""
     answers = [result for result in results if type(result) is dict]
     sizes = [answer["tokenCount"] for answer in answers if answer.get("tokenCount") is not None]
-    if sizes:
-        believed = all(type(size) is int and size >= 0 for size in sizes)
-        tally.put("out", sum(sizes) if believed else -1)
+    believed = all(type(size) is int and size >= 0 for size in sizes)
+    tally.put("out", sum(sizes) if believed else NOT_BELIEVED)
     tally.text_bytes += sum(text_size(answer.get("outputText")) for answer in answers)

@@ -111,8 +111,7 @@ def _put_usage(usage: object, tally: Tally) -> None:
         tally.put("seen_in", seen.get("input_tokens"))
         tally.put("seen_out", seen.get("output_tokens"))
     tally.put("cached", usage.get("cached_tokens"))
-    if tally.raw:
-        tally.settle()
+    tally.settle()
 
 
 def _delta_size(delta: object) -> int:

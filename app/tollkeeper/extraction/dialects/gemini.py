@@ -87,8 +87,7 @@ def take(event: Event, tally: Tally) -> None:
     if type(usage) is dict:
         for name in _METADATA:
             tally.put(name, usage.get(name))
-        if tally.raw:
-            tally.settle()
+        tally.settle()
     elif usage is not None:
         tally.doubt = True
     candidates = event.get("candidates")
@@ -162,7 +161,6 @@ def _take_interaction(event: Event, tally: Tally) -> None:
         if type(usage) is dict:
             for name, metadata in _INTERACTION.items():
                 tally.put(metadata, usage.get(name))
-            if tally.raw:
-                tally.settle()
+            tally.settle()
     if event.get("event_type") in _LAST:
         tally.end()

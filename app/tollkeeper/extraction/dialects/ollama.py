@@ -50,8 +50,7 @@ def take(event: Event, tally: Tally) -> None:
         return
     for name in ("prompt_eval_count", "prompt_eval_cached_count", "eval_count"):
         tally.put(name, event.get(name))
-    if tally.raw:
-        tally.settle()
+    tally.settle()
     if done is True:
         tally.free = event.get("done_reason") in ("load", "unload")
         tally.end()

@@ -91,8 +91,7 @@ def put_usage(usage: object, tally: Tally) -> None:
     tally.put("completion_tokens", usage.get("completion_tokens"))
     tally.put("total_tokens", usage.get("total_tokens"))
     _put_parts(usage, tally)
-    if tally.raw:
-        tally.settle()
+    tally.settle()
 
 
 def counts(raw: Mapping[str, int]) -> Counts:

@@ -92,8 +92,7 @@ def put_usage(usage: object, tally: Tally) -> None:
     details = usage.get("output_tokens_details")
     if type(details) is dict:
         tally.put("reasoning", details.get("reasoning_tokens"))
-    if tally.raw:
-        tally.settle()
+    tally.settle()
 
 
 def _take_response(response: Any, tally: Tally) -> None:

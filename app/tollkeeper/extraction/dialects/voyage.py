@@ -29,8 +29,7 @@ def take(event: Event, tally: Tally) -> None:
     tally.name_model(event.get("model"))
     usage = event.get("usage")
     tally.put("total_tokens", usage.get("total_tokens") if type(usage) is dict else None)
-    if tally.raw:
-        tally.settle()
+    tally.settle()
 
 
 def counts(raw: Mapping[str, int]) -> Counts:
