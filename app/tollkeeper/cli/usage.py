@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tollkeeper.cli.edge import runtime
-from tollkeeper.cli.printing import Progress, instant, number, print_json, print_table
+from tollkeeper.cli.printing import Progress, instant, number, print_json, print_table, working
 from tollkeeper.domain.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _FORMS: dict[str, Form] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
 
 @click.group()
 def usage() -> None:
-    """Show and import usage."""
+    """Show, import and rate usage."""
 
 
 @usage.command()
@@ -68,6 +68,49 @@ def import_file(path: str) -> None:
     finally:
         progress.clear()
     _print_summary(summary)
+
+
+@usage.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def unpriced(as_json: bool) -> None:
+    """List usage that waits for a price, by customer, period and model."""
+    from tollkeeper.services.rating import queue
+
+    found = queue(runtime().database)
+    if as_json:
+        print_json(found)
+        return
+    header = ("customer", "plan", "period", "status", "model", "events", "tokens")
+    rows = [
+        (
+            one.user_id,
+            one.plan_id,
+            f"{instant(one.period_start)} to {instant(one.period_end)}",
+            one.status,
+            one.model_id,
+            number(one.events),
+            number(one.tokens),
+        )
+        for one in found
+    ]
+    print_table(header, rows, right=frozenset({5, 6}))
+
+
+@usage.command("rate-unpriced")
+def rate_unpriced() -> None:
+    """Rate usage that had no price, where the newest version of its plan has one.
+
+    In periods that are open it counts at once; in closed ones it is billed as late usage on the next invoice. Exit status 1
+    if some still has no price.
+    """
+    from tollkeeper.services import rating
+
+    here = runtime()
+    with working("Rating"):
+        done = rating.rate_unpriced(here.database, here.clock.now())
+    click.echo(f"rated {done.events} events in {done.periods} periods, {done.left} still have no price")
+    if done.left:
+        click.get_current_context().exit(1)
 
 
 def _form(path: str) -> Form | None:

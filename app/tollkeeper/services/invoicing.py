@@ -77,7 +77,7 @@ def draft_invoice(
         collect=stored.collect or collect,
         arrival_cutoff=now,
         created_at=now,
-        alarm=_without_price(rate(tariff, stored.totals).unpriced, stored),
+        alarm=without_price(rate(tariff, stored.totals).unpriced, stored.totals),
         carried=carried,
     )
     return Draft(invoice, tuple(lines))
@@ -179,9 +179,10 @@ def _carry_line(carried: int, period: Period) -> InvoiceLine:
     return InvoiceLine("credit", None, None, Decimal(1), Decimal(carried), carried, description, period)
 
 
-def _without_price(unpriced: Sequence[Key], stored: StoredPeriod) -> str | None:
+def without_price(unpriced: Sequence[Key], totals: Totals) -> str | None:
+    """The note on an invoice about usage that is on no line of it; None where there is none."""
     if not unpriced:
         return None
-    named = [f"{model} {meter} ({stored.totals[model, meter]})" for model, meter in unpriced[:_ALARMED_MODELS]]
+    named = [f"{model} {meter} ({totals[model, meter]})" for model, meter in unpriced[:_ALARMED_MODELS]]
     more = f" and {len(unpriced) - _ALARMED_MODELS} more" if len(unpriced) > _ALARMED_MODELS else ""
     return f"no price for {', '.join(named)}{more}"

@@ -41,7 +41,7 @@ class _Calendar:
 
     def __init__(self, cutoff: datetime) -> None:
         self._cutoff = cutoff
-        self._versions: dict[str, list[PlanVersion]] = {}
+        self._versions: dict[tuple[str, str], list[PlanVersion]] = {}
         self._tariffs: dict[tuple[str, int], Tariff] = {}
 
     def open_with_fee(self, database: Database, limit: int) -> int:
@@ -82,9 +82,10 @@ class _Calendar:
         return period_of(member.interval, self._running(member).start - _INSTANT, member.anchor)
 
     def _new(self, connection: Connection, member: Member, period: Period) -> NewPeriod:
-        if member.plan_id not in self._versions:
-            self._versions[member.plan_id] = versions_of(connection, member.plan_id)
-        version = version_for(period, self._versions[member.plan_id]).version
+        key = (member.plan_id, member.user_id)
+        if key not in self._versions:
+            self._versions[key] = versions_of(connection, *key)
+        version = version_for(period, self._versions[key]).version
         return NewPeriod(member.user_id, period, member.plan_id, version, member.currency)
 
     def _tariff(self, connection: Connection, new: NewPeriod) -> Tariff:

@@ -26,6 +26,7 @@ from tollkeeper.storage.plans import (
     drop_unused_versions,
     find_plan,
     has_usage,
+    last_version,
     list_plans,
     lock_plans,
     save_plan,
@@ -101,7 +102,8 @@ def _apply(connection: Connection, plan: Plan, now: datetime, *, immediate: bool
         if starts_over and has_usage(connection, plan.id):
             raise _fixed(before, plan)
         hurry = immediate and not starts_over and not _counts_now(connection, plan.id)
-        change = _compare(before, plan, version, immediate=immediate, hurry=hurry)
+        following = last_version(connection, plan.id) + 1
+        change = _compare(before, plan, version, following, immediate=immediate, hurry=hurry)
         if starts_over and not dry_run:
             drop_unused_versions(connection, plan.id)
     if not dry_run and change.kind != "unchanged":
@@ -123,11 +125,11 @@ def _counts_now(connection: Connection, plan_id: str) -> bool:
     return len(versions) == 1 or versions[-1].now
 
 
-def _compare(before: Plan, after: Plan, version: int, *, immediate: bool, hurry: bool) -> PlanChange:
+def _compare(before: Plan, after: Plan, version: int, following: int, *, immediate: bool, hurry: bool) -> PlanChange:
     """The change from one plan to the other; `hurry` makes a version of an unchanged tariff that waits for next periods."""
     charges, limits = tuple(_charges(before, after)), tuple(_limits(before, after))
     if before.tariff != after.tariff or hurry:
-        return PlanChange(after.id, "new_version", version + 1, immediate, charges, limits)
+        return PlanChange(after.id, "new_version", following, immediate, charges, limits)
     return PlanChange(after.id, "updated" if limits else "unchanged", version, limits=limits)
 
 

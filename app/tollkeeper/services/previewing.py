@@ -92,7 +92,7 @@ def unused_period(connection: Connection, user_id: str, at: datetime) -> StoredP
         user_id=user_id,
         period=period,
         plan_id=plan.id,
-        plan_version=version_for(period, versions_of(connection, plan.id)).version,
+        plan_version=version_for(period, versions_of(connection, plan.id, user_id)).version,
         plan_name=plan.name,
         collect=plan.collect,
         currency=plan.currency,

@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 from tollkeeper.domain.money import round_half_away
 from tollkeeper.domain.period import Period
 from tollkeeper.domain.pricing import Tariff
+from tollkeeper.domain.pricing.rating import unpriced
 from tollkeeper.domain.usage import TOKEN_TYPES, Key, Totals
 from tollkeeper.services.invoicing import by_unit, usage_lines
 from tollkeeper.services.owing import untold
@@ -161,6 +162,10 @@ def _compare_lines(
         if total != invoice.total_amount
     ]
     row.notes += [f"alarm: {invoice.alarm}" for invoice, _ in invoices if invoice.alarm is not None]
+    row.notes += [
+        f"{model} {meter}: {stored.totals[model, meter]} have no price"
+        for model, meter in unpriced(tariff, stored.totals)
+    ]
     closed = stored.billed_totals is not None
     owed = by_unit(usage_lines(stored.billed_totals or {}, stored.period, tariff)) if closed else {}
     billed = by_unit(lines)

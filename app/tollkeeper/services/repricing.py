@@ -16,7 +16,7 @@ from tollkeeper.domain.pricing import Tariff, rate, running_cost
 from tollkeeper.domain.pricing.rating import unpriced
 from tollkeeper.domain.usage import quantities
 from tollkeeper.storage.database import Database
-from tollkeeper.storage.plans import PlanVersion, load_tariff, versions_of
+from tollkeeper.storage.plans import load_tariff, versions_of
 from tollkeeper.storage.totals import Sums
 from tollkeeper.storage.usage_periods import (
     EventCost,
@@ -32,39 +32,40 @@ Place = tuple[str, datetime]
 """How far it has come: (user_id, period_start)"""
 
 
-def reprice_open_periods(database: Database, plan_id: str) -> int:
-    """Bring every open period of a plan to the version that prices it; how many were changed."""
+def reprice_open_periods(database: Database, plan_id: str, user_id: str | None = None) -> int:
+    """Bring every open period of a plan, or one customer's, to the version that prices it; how many were changed."""
     changed = 0
     place: Place | None = None
     while True:
         with database.transaction() as connection:
-            place = _reprice_next(connection, plan_id, place)
+            place = _reprice_next(connection, plan_id, user_id, place)
         if place is None:
             return changed
         changed += 1
 
 
-def _reprice_next(connection: Connection, plan_id: str, after: Place | None) -> Place | None:
-    versions = versions_of(connection, plan_id)
-    newest = next((version for version in reversed(versions) if version.now), None)
+def _reprice_next(connection: Connection, plan_id: str, user_id: str | None, after: Place | None) -> Place | None:
+    newest = next((one for one in reversed(versions_of(connection, plan_id, user_id)) if one.now), None)
     if newest is None:
         return None
-    period = next_open_period(connection, plan_id, newest.version, newest.applied_at, after)
+    period = next_open_period(connection, plan_id, newest.version, newest.applied_at, after, user_id)
     if period is None:
         return None
-    _reprice(connection, period, version_for(Period(period.period_start, period.period_end), versions))
+    versions = versions_of(connection, plan_id, period.user_id)
+    reprice(connection, period, version_for(Period(period.period_start, period.period_end), versions).version)
     return period.user_id, period.period_start
 
 
-def _reprice(connection: Connection, period: UsagePeriod, version: PlanVersion) -> None:
-    tariff = load_tariff(connection, period.plan_id, version.version)
+def reprice(connection: Connection, period: UsagePeriod, version: int) -> None:
+    """Bring a locked period, and each of its events, to a version of its plan."""
+    tariff = load_tariff(connection, period.plan_id, version)
     position = Sums()
     for page in charged_events(connection, period):
         save_costs(connection, [_cost(tariff, position, stored) for stored in page])
     save_rerated(
         connection,
         period,
-        version.version,
+        version,
         running_cost(tariff, {}, period.totals),
         rate(tariff, period.totals).usage_amount,
     )

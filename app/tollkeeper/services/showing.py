@@ -92,7 +92,7 @@ def _unused(connection: Connection, customer: Customer, plan: Plan, now: datetim
         period_start=period.start,
         period_end=period.end,
         plan_id=plan.id,
-        plan_version=_version(connection, plan, period),
+        plan_version=_version(connection, plan, period, customer.user_id),
         currency=plan.currency,
         events=0,
         tokens=0,
@@ -103,8 +103,8 @@ def _unused(connection: Connection, customer: Customer, plan: Plan, now: datetim
     )
 
 
-def _version(connection: Connection, plan: Plan, period: Period) -> int:
-    return version_for(period, versions_of(connection, plan.id)).version
+def _version(connection: Connection, plan: Plan, period: Period, user_id: str) -> int:
+    return version_for(period, versions_of(connection, plan.id, user_id)).version
 
 
 def _shown(row: UsagePeriod) -> PeriodUsage:

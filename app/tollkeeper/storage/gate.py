@@ -86,7 +86,8 @@ SELECT a.n, c.user_id, c.status, c.period_anchor, p.*, u.period_start, u.period_
        u.spent, u.cost_units,
        CASE WHEN u.period_start IS NULL THEN
            (SELECT json_agg(json_build_array(v.version, v.applied_at, v.immediate) ORDER BY v.version)
-            FROM plan_versions AS v WHERE v.plan_id = p.id)
+            FROM plan_versions AS v
+            WHERE v.plan_id = p.id AND (v.user_id IS NULL OR (v.user_id = c.user_id AND v.purpose <> 'rating')))
        END AS versions
 FROM {asked} AS a
 JOIN customers AS c ON c.user_id = a.user_id

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from sqlalchemy import Connection
 
@@ -14,6 +14,9 @@ from tollkeeper.domain.errors import NotFound
 from tollkeeper.domain.plan import Plan, RateLimit
 from tollkeeper.domain.pricing.tariff import Tariff
 from tollkeeper.storage.database import all_rows, change, first_row
+
+OwnPurpose: TypeAlias = Literal["override", "trial", "rating"]
+"""Why a customer has a version: prices of their own, a trial, or a price for what had none in a period."""
 
 _LOCK = 0x706C616E  # "plan": two files that are applied at once queue up
 
@@ -25,6 +28,8 @@ class PlanVersion:
     version: int
     applied_at: datetime
     now: bool
+    until: datetime | None = None
+    """Set for a trial: it counts for periods that end at or before this instant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ def find_plan(connection: Connection, plan_id: str, at_version: int | None = Non
         connection,
         """
         SELECT p.*, v.version, v.tariff FROM plans AS p JOIN plan_versions AS v ON v.plan_id = p.id
-        WHERE p.id = :plan AND v.version = coalesce(CAST(:version AS integer), v.version)
+        WHERE p.id = :plan AND CASE WHEN CAST(:version AS integer) IS NULL THEN v.user_id IS NULL ELSE v.version = :version END
         ORDER BY v.version DESC LIMIT 1
         """,
         plan=plan_id,
@@ -91,14 +96,24 @@ def load_tariff(connection: Connection, plan_id: str, version: int) -> Tariff:
     return Tariff.from_json(row["tariff"])
 
 
-def versions_of(connection: Connection, plan_id: str) -> list[PlanVersion]:
-    """All versions of a plan, oldest first."""
+def versions_of(connection: Connection, plan_id: str, user_id: str | None = None) -> list[PlanVersion]:
+    """All versions of a plan that are for everybody, and those for one customer where one is named; oldest first."""
     rows = all_rows(
         connection,
-        "SELECT version, applied_at, immediate FROM plan_versions WHERE plan_id = :plan ORDER BY version",
+        """
+        SELECT version, applied_at, immediate, until FROM plan_versions
+        WHERE plan_id = :plan AND (user_id IS NULL OR (user_id = :user AND purpose <> 'rating')) ORDER BY version
+        """,
         plan=plan_id,
+        user=user_id,
     )
-    return [PlanVersion(row["version"], row["applied_at"], row["immediate"]) for row in rows]
+    return [PlanVersion(row["version"], row["applied_at"], row["immediate"], row["until"]) for row in rows]
+
+
+def last_version(connection: Connection, plan_id: str) -> int:
+    """The highest number that a version of the plan has, whomever it is for; 0 where there is none."""
+    row = first_row(connection, "SELECT max(version) AS n FROM plan_versions WHERE plan_id = :plan", plan=plan_id)
+    return 0 if row is None or row["n"] is None else int(row["n"])
 
 
 def list_plans(connection: Connection) -> list[PlanListing]:
@@ -110,7 +125,7 @@ def list_plans(connection: Connection) -> list[PlanListing]:
                (SELECT count(*) FROM customers AS c WHERE c.plan_id = p.id) AS customers
         FROM plans AS p
         CROSS JOIN LATERAL (
-            SELECT * FROM plan_versions WHERE plan_id = p.id ORDER BY version DESC LIMIT 1
+            SELECT * FROM plan_versions WHERE plan_id = p.id AND user_id IS NULL ORDER BY version DESC LIMIT 1
         ) AS v
         ORDER BY p.id
         """,
@@ -179,15 +194,54 @@ def save_plan(connection: Connection, plan: Plan, now: datetime) -> None:
 
 def add_version(connection: Connection, plan: Plan, version: int, now: datetime, *, immediate: bool) -> None:
     """Store the plan's tariff as a version; a number that exists is refused by the table."""
+    _insert_version(connection, plan.id, version, plan.tariff, now, immediate=immediate)
+
+
+def add_own_version(
+    connection: Connection,
+    plan_id: str,
+    user_id: str,
+    tariff: Tariff,
+    now: datetime,
+    *,
+    purpose: OwnPurpose,
+    immediate: bool = False,
+    until: datetime | None = None,
+) -> int:
+    """Store a tariff as a version for one customer alone, and its number. Plans must be locked."""
+    version = last_version(connection, plan_id) + 1
+    _insert_version(
+        connection, plan_id, version, tariff, now, immediate=immediate, user_id=user_id, purpose=purpose, until=until
+    )
+    return version
+
+
+def _insert_version(
+    connection: Connection,
+    plan_id: str,
+    version: int,
+    tariff: Tariff,
+    now: datetime,
+    *,
+    immediate: bool,
+    user_id: str | None = None,
+    purpose: str = "plan",
+    until: datetime | None = None,
+) -> None:
     change(
         connection,
-        "INSERT INTO plan_versions (plan_id, version, tariff, applied_at, immediate) "
-        "VALUES (:plan, :version, CAST(:tariff AS jsonb), :now, :immediate)",
-        plan=plan.id,
+        """
+        INSERT INTO plan_versions (plan_id, version, tariff, applied_at, immediate, user_id, purpose, until)
+        VALUES (:plan, :version, CAST(:tariff AS jsonb), :now, :immediate, :user, :purpose, :until)
+        """,
+        plan=plan_id,
         version=version,
-        tariff=json.dumps(plan.tariff.to_json()),
+        tariff=json.dumps(tariff.to_json()),
         now=now,
         immediate=immediate,
+        user=user_id,
+        purpose=purpose,
+        until=until,
     )
 
 

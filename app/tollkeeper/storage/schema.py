@@ -68,7 +68,8 @@ def waiting_for_a_person(connection: Connection) -> dict[str, int]:
         SELECT (SELECT count(*) FROM usage_periods WHERE status = 'parked') AS "parked periods",
                (SELECT count(*) FROM stripe_reports WHERE state = 'rejected') AS "rejected reports",
                (SELECT count(*) FROM invoices WHERE alarm IS NOT NULL) AS "invoices with an alarm",
-               (SELECT count(*) FROM webhook_events WHERE state = 'failed') AS "failed webhook events"
+               (SELECT count(*) FROM webhook_events WHERE state = 'failed') AS "failed webhook events",
+               (SELECT count(*) FROM usage_events WHERE unpriced) AS "events without a price (tollkeeper usage unpriced)"
         """,
     )
     assert row is not None

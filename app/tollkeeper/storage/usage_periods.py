@@ -87,8 +87,28 @@ def period_at(connection: Connection, user_id: str, at: datetime) -> UsagePeriod
     return None if row is None else _period(row)
 
 
+def lock_period(connection: Connection, user_id: str, period_start: datetime) -> UsagePeriod | None:
+    """Lock one period: nothing is stored for it until the transaction ends."""
+    row = first_row(
+        connection,
+        """
+        SELECT user_id, period_start, period_end, plan_id, plan_version, currency, events, tokens, totals, cost_units,
+               spent, status
+        FROM usage_periods WHERE user_id = :user AND period_start = :start FOR UPDATE
+        """,
+        user=user_id,
+        start=period_start,
+    )
+    return None if row is None else _period(row)
+
+
 def next_open_period(
-    connection: Connection, plan_id: str, version: int, applied_at: datetime, after: tuple[str, datetime] | None
+    connection: Connection,
+    plan_id: str,
+    version: int,
+    applied_at: datetime,
+    after: tuple[str, datetime] | None,
+    user_id: str | None = None,
 ) -> UsagePeriod | None:
     """Lock the next period, by customer and start, that is open past `applied_at` at an older version; None at the end."""
     row = first_row(
@@ -98,13 +118,14 @@ def next_open_period(
                spent, status
         FROM usage_periods
         WHERE plan_id = :plan AND plan_version < :version AND period_end > :applied_at
-          AND status = 'open' AND billed_totals IS NULL
+          AND status = 'open' AND billed_totals IS NULL AND user_id = coalesce(CAST(:only AS text), user_id)
           AND (CAST(:user AS text) IS NULL OR (user_id, period_start) > (:user, CAST(:start AS timestamptz)))
         ORDER BY user_id, period_start LIMIT 1 FOR UPDATE
         """,
         plan=plan_id,
         version=version,
         applied_at=applied_at,
+        only=user_id,
         user=None if after is None else after[0],
         start=None if after is None else after[1],
     )

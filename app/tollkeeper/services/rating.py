@@ -1,0 +1,109 @@
+"""Rating what had no price when it was used, once its plan has one. Usage without a price is flagged, never free.
+
+A period keeps the version that it is priced by. What is missing there is taken from the plan's newest version, as a version
+of that customer's for that period alone, so that nothing which had a price is priced anew. In a closed period the usage is
+billed like late usage: its invoice stays as it is, the next one has the difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from tollkeeper.domain.pricing import Price, Tariff, rate
+from tollkeeper.domain.pricing.matching import ties
+from tollkeeper.domain.pricing.rating import unpriced
+from tollkeeper.domain.usage import Key, Totals
+from tollkeeper.services.invoicing import without_price
+from tollkeeper.services.repricing import reprice
+from tollkeeper.storage.database import Database
+from tollkeeper.storage.event_sums import count_events
+from tollkeeper.storage.invoices import call_off_alarm, invoices_of
+from tollkeeper.storage.periods import stored_period
+from tollkeeper.storage.plans import add_own_version, load_tariff, lock_plans, versions_of
+from tollkeeper.storage.unpriced import UnpricedUsage, hand_over, save_billed, unpriced_usage
+from tollkeeper.storage.usage_periods import UsagePeriod, lock_period
+
+
+@dataclass(frozen=True, slots=True)
+class Rated:
+    """How many events got a price, in how many periods, and how many still have none."""
+
+    events: int
+    periods: int
+    left: int
+
+
+def queue(database: Database) -> list[UnpricedUsage]:
+    """All usage that waits for a price."""
+    with database.transaction() as connection:
+        return unpriced_usage(connection)
+
+
+def rate_unpriced(database: Database, now: datetime) -> Rated:
+    """Rate what waits for a price where its plan has one by now, one period in a transaction. Can be repeated at any time."""
+    waiting = queue(database)
+    periods = 0
+    for user_id, start in dict.fromkeys((one.user_id, one.period_start) for one in waiting):
+        with database.transaction() as connection:
+            lock_plans(connection)
+            period = lock_period(connection, user_id, start)
+            periods += period is not None and _rate(connection, period, now)
+    left = sum(one.events for one in queue(database))
+    return Rated(sum(one.events for one in waiting) - left, periods, left)
+
+
+def _rate(connection: Connection, period: UsagePeriod, now: datetime) -> bool:
+    """Rate one locked period; False where there is still no price for anything in it."""
+    before = load_tariff(connection, period.plan_id, period.plan_version)
+    missing = list(unpriced(before, period.totals))
+    newest = versions_of(connection, period.plan_id, period.user_id)[-1]
+    after = with_prices(before, load_tariff(connection, period.plan_id, newest.version), missing, period.totals)
+    found = sorted({key[0] for key in missing if after.price_of(key) is not None})
+    if not found:
+        return False
+    if period.status == "closed":
+        _reopen(connection, period, before, found)
+    version = add_own_version(connection, period.plan_id, period.user_id, after, now, purpose="rating")
+    reprice(connection, period, version)
+    return True
+
+
+def with_prices(tariff: Tariff, newer: Tariff, missing: Sequence[Key], totals: Totals) -> Tariff:
+    """The tariff with those prices of a newer one that what is missing needs.
+
+    A pattern that would take usage away from another price, or tie with one, is narrowed down to the very models.
+    """
+    indices = sorted({index for key in missing if (index := newer.price_of(key)) is not None})
+    wide = replace(tariff, prices=(*tariff.prices, *(newer.prices[index] for index in indices)))
+    if not any(ties(wide.prices)) and all(
+        wide.price_of(key) == tariff.price_of(key) for key in totals if tariff.price_of(key) is not None
+    ):
+        return wide
+    named: dict[tuple[str, int], Price] = {}
+    for key in missing:
+        index = newer.price_of(key)
+        if index is not None:
+            named[key[0], index] = replace(newer.prices[index], model=key[0])
+    narrow = [price for price in named.values() if (price.model, price.meter) not in _subjects(tariff)]
+    return replace(tariff, prices=(*tariff.prices, *narrow))
+
+
+def _subjects(tariff: Tariff) -> set[tuple[str, str]]:
+    return {(price.model, price.meter) for price in tariff.prices}
+
+
+def _reopen(connection: Connection, period: UsagePeriod, before: Tariff, models: Sequence[str]) -> None:
+    """Take the usage out of what a closed period was billed for, and the alarm about it off its invoice."""
+    hand_over(connection, period, models)
+    stored = stored_period(connection, period.user_id, period.period_start)
+    assert stored is not None, "its row is locked"
+    billed: Totals = stored.billed_totals or {}
+    save_billed(connection, period, count_events(connection, [stored])[stored.key].before)
+    alarm = without_price(rate(before, billed).unpriced, billed)
+    for invoice, _ in invoices_of(connection, [stored.key])[stored.key]:
+        if alarm is not None:
+            call_off_alarm(connection, invoice.id, alarm)

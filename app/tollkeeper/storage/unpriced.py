@@ -1,0 +1,76 @@
+"""Usage that has no price: found, and handed over to the next revision of its period once it has one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from tollkeeper.domain.usage import Totals
+from tollkeeper.storage.database import all_rows, change
+from tollkeeper.storage.totals import totals_to_json
+from tollkeeper.storage.usage_periods import UsagePeriod
+
+
+@dataclass(frozen=True, slots=True)
+class UnpricedUsage:
+    """What one customer used of one model in one period without a price for it."""
+
+    user_id: str
+    period_start: datetime
+    period_end: datetime
+    status: str
+    plan_id: str
+    model_id: str
+    events: int
+    tokens: int
+
+
+def unpriced_usage(connection: Connection) -> list[UnpricedUsage]:
+    """All usage that is flagged as unpriced, by customer, period and model; tokens are those of the flagged events."""
+    rows = all_rows(
+        connection,
+        """
+        SELECT u.user_id, u.period_start, u.period_end, u.status, u.plan_id, e.model_id, count(*) AS events,
+               sum(CAST(e.tokens_in AS numeric) + e.tokens_out) AS tokens
+        FROM usage_events AS e
+        JOIN usage_periods AS u ON u.user_id = e.user_id
+             AND e."timestamp" >= u.period_start AND e."timestamp" < u.period_end
+        WHERE e.unpriced
+        GROUP BY u.user_id, u.period_start, e.model_id ORDER BY u.user_id, u.period_start, e.model_id
+        """,
+    )
+    return [UnpricedUsage(**{**row, "tokens": int(row["tokens"])}) for row in rows]
+
+
+def hand_over(connection: Connection, period: UsagePeriod, models: Sequence[str]) -> None:
+    """Let a closed period's flagged events of some models belong to its present revision, as if they had come late."""
+    change(
+        connection,
+        """
+        UPDATE usage_events AS e SET revision = u.revision FROM usage_periods AS u
+        WHERE u.user_id = :user AND u.period_start = :start AND e.user_id = u.user_id
+          AND e."timestamp" >= :start AND e."timestamp" < :end AND e.unpriced AND e.model_id = ANY(:models)
+        """,
+        user=period.user_id,
+        start=period.period_start,
+        end=period.period_end,
+        models=list(models),
+    )
+
+
+def save_billed(connection: Connection, period: UsagePeriod, billed: Totals) -> None:
+    """Store what of a closed period has been billed."""
+    change(
+        connection,
+        """
+        UPDATE usage_periods SET billed_totals = CAST(:billed AS jsonb)
+        WHERE user_id = :user AND period_start = :start AND status = 'closed'
+        """,
+        billed=json.dumps(totals_to_json(billed)),
+        user=period.user_id,
+        start=period.period_start,
+    )
