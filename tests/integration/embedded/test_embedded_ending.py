@@ -189,6 +189,8 @@ def test_stopping_leaves_nothing_and_no_permission_above_is_changed() -> None:
     folders = [services.postgres.log.parent, services.redis.log.parent]
     assert len(started) > 6
     services.stop()
+    # A backend of the stopped server may still be on its way out of the kernel.
+    psutil.wait_procs(started, timeout=10)
     assert not any(map(is_up, started))
     assert not any(folder.exists() for folder in folders)
     assert [folder.stat().st_mode for folder in above] == before
