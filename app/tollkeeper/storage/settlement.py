@@ -165,22 +165,28 @@ class Settlement:
             known = await self._known(connection, charges) if look_up else {}
             rows: list[dict[str, Any]] = []
             answers: list[Settled | Exception] = []
+            found_again: list[UUID] = []
             for charge, account in zip(charges, accounts, strict=True):
                 if isinstance(account, Exception):
                     answers.append(account)
                     continue
                 ledger = ledgers[account.user_id, account.period.start]
                 seen = known.get(charge.event.id)
+                if seen is _LOST and not _is_lost(charge.event):
+                    found_again.append(charge.event.id)
+                    seen = None
                 if seen is None:
                     known[charge.event.id] = _content(charge.event)
                     answers.append(_add(ledger, charge, rows))
                 else:
                     status: Literal["duplicate", "conflict"] = (
-                        "duplicate" if seen == _content(charge.event) else "conflict"
+                        "duplicate" if seen in (_LOST, _content(charge.event)) else "conflict"
                     )
                     answers.append(Settled(status, account.period.start, ledger.version, Decimal(0), 0, Decimal(0)))
             for ledger in ledgers.values():
                 ledger.rated()
+            if found_again:
+                await connection.execute(_FORGET_LOST, (found_again,))
             await self._write(connection, charges, ledgers, rows)
         return [_with_spend(answer, account, ledgers) for answer, account in zip(answers, accounts, strict=True)]
 
@@ -234,7 +240,7 @@ class Settlement:
         self, connection: psycopg.AsyncConnection[Any], charges: Sequence[Charge]
     ) -> dict[UUID, tuple[Any, ...]]:
         cursor = await connection.execute(_KNOWN, ([charge.event.id for charge in charges],))
-        return {row[0]: (*row[1:-1], _plain(row[-1])) for row in await cursor.fetchall()}
+        return {row[0]: _LOST if row[-1] else (*row[1:-2], _plain(row[-2])) for row in await cursor.fetchall()}
 
     async def _write(
         self,
@@ -355,6 +361,17 @@ def _content(event: UsageEvent) -> tuple[Any, ...]:
     )
 
 
+def _is_lost(event: UsageEvent) -> bool:
+    """Whether the event says no more than that its request was lost: what the sweeper writes for an expired hold."""
+    return (
+        not event.billable
+        and not event.complete
+        and event.status_code is None
+        and event.latency_ms is None
+        and event.state == "not_reported"
+    )
+
+
 def _plain(units: Any) -> dict[str, Decimal]:
     return {name: Decimal(quantity) for name, quantity in units.items()}
 
@@ -372,11 +389,20 @@ ON CONFLICT (user_id, period_start) DO UPDATE SET version = usage_periods.versio
 RETURNING user_id, period_start, plan_id, plan_version, version, revision, totals, tokens, cost_units, spent
 """
 
-_KNOWN = """
+_LOST: tuple[Any, ...] = ("lost",)
+"""The content of a row that the sweeper wrote. Whoever knows better takes its place: it carries no charge, so no sum moves."""
+
+_WAS_LOST = """(
+    NOT billable AND NOT complete AND status_code IS NULL AND latency_ms IS NULL AND usage_state = 'not_reported'
+)"""
+
+_KNOWN = f"""
 SELECT id, user_id, "timestamp", model_id, tokens_in, tokens_out, cached_tokens_in, cache_write_tokens_in,
-       reasoning_tokens_out, compute_minutes, units
+       reasoning_tokens_out, compute_minutes, units, {_WAS_LOST}
 FROM usage_events WHERE id = ANY(%s)
-"""
+"""  # noqa: S608 # both texts are ours
+
+_FORGET_LOST = f"DELETE FROM usage_events WHERE id = ANY(%s) AND {_WAS_LOST}"  # noqa: S608 # the same
 
 _WRITE = """
 WITH stored AS (
