@@ -74,6 +74,10 @@ class _Ledger:
     tokens: int
     cost_units: Decimal
     spent: int
+    made: bool = False
+    """The row was not there before this batch."""
+    stored: int = 0
+    """How many events of this batch are in it, free ones too."""
     events: int = 0
     changed: bool = False
     tokens_before: int = field(init=False)
@@ -188,7 +192,15 @@ class Settlement:
             if found_again:
                 await connection.execute(_FORGET_LOST, (found_again,))
             await self._write(connection, charges, ledgers, rows)
+            await self._unmake(connection, ledgers)
         return [_with_spend(answer, account, ledgers) for answer, account in zip(answers, accounts, strict=True)]
+
+    async def _unmake(self, connection: psycopg.AsyncConnection[Any], ledgers: dict[Key, _Ledger]) -> None:
+        """Leave no period behind that holds nothing, where all that was offered for it was known already."""
+        for (user_id, start), ledger in ledgers.items():
+            if ledger.made and not ledger.stored:
+                await connection.execute(_UNMAKE, (user_id, start))
+                ledger.version = 0
 
     async def _accounts(
         self, connection: psycopg.AsyncConnection[Any], charges: Sequence[Charge]
@@ -233,6 +245,7 @@ class Settlement:
                 tokens=int(row["tokens"]),
                 cost_units=row["cost_units"],
                 spent=row["spent"],
+                made=row["made"],
             )
         return ledgers
 
@@ -282,6 +295,7 @@ def _add(ledger: _Ledger, charge: Charge, rows: list[dict[str, Any]]) -> Settled
     event = charge.event
     cost, no_price = ledger.add(event.usage) if event.billable else (Decimal(0), False)
     rows.append(_row(event, ledger.revision, cost, unpriced=no_price))
+    ledger.stored += 1
     return Settled("accepted", ledger.account.period.start, ledger.version, Decimal(0), 0, cost, no_price)
 
 
@@ -293,7 +307,7 @@ def _with_spend(
         return answer
     ledger = ledgers[account.user_id, account.period.start]
     spent = max(Decimal(ledger.spent), ledger.cost_units)
-    return replace(answer, spent=spent, tokens=ledger.tokens)
+    return replace(answer, version=ledger.version, spent=spent, tokens=ledger.tokens)
 
 
 def _alerts(ledger: _Ledger, now: datetime) -> list[dict[str, Any]]:
@@ -386,7 +400,8 @@ SELECT r.user_id, r.period_start, r.period_end, r.plan_id, r.plan_version, r.cur
 FROM json_to_recordset(%s::json) AS r(
     user_id text, period_start timestamptz, period_end timestamptz, plan_id text, plan_version int, currency text)
 ON CONFLICT (user_id, period_start) DO UPDATE SET version = usage_periods.version + 1
-RETURNING user_id, period_start, plan_id, plan_version, version, revision, totals, tokens, cost_units, spent
+RETURNING user_id, period_start, plan_id, plan_version, version, revision, totals, tokens, cost_units, spent,
+    xmax = 0 AS made
 """
 
 _LOST: tuple[Any, ...] = ("lost",)
@@ -395,6 +410,8 @@ _LOST: tuple[Any, ...] = ("lost",)
 _WAS_LOST = """(
     NOT billable AND NOT complete AND status_code IS NULL AND latency_ms IS NULL AND usage_state = 'not_reported'
 )"""
+
+_UNMAKE = "DELETE FROM usage_periods WHERE user_id = %s AND period_start = %s"
 
 _KNOWN = f"""
 SELECT id, user_id, "timestamp", model_id, tokens_in, tokens_out, cached_tokens_in, cache_write_tokens_in,

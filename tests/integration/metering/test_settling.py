@@ -72,6 +72,15 @@ def test_an_id_with_other_content_is_a_conflict_and_the_first_stays(at: Desk, ot
     assert at.rows("SELECT sum(tokens) AS tokens FROM usage_periods") == [{"tokens": 1000}]
 
 
+def test_what_is_refused_or_known_already_opens_no_period_that_a_base_fee_would_be_billed_for(at: Desk) -> None:
+    first = event()
+
+    answers = settle(at, [first], [replace(first, timestamp=NOW - timedelta(days=60))], [first])
+
+    assert statuses(answers) == ["accepted", "conflict", "duplicate"]
+    assert at.rows("SELECT period_start FROM usage_periods") == [{"period_start": datetime(2026, 11, 1, tzinfo=UTC)}]
+
+
 def test_an_event_on_the_boundary_belongs_to_the_period_that_begins_there(at: Desk) -> None:
     december = datetime(2026, 12, 1, tzinfo=UTC)
 
