@@ -22,6 +22,7 @@ def test_a_customer_is_created_and_found_again(client: stripe.StripeClient) -> N
     assert found.to_dict() == customer.to_dict()
     assert found.address is not None
     assert (found.email, found.name, found.address.city) == ("ada@example.com", "Ada", "Paris")
+    assert (found.balance, found.next_invoice_sequence, found.livemode) == (0, 1, False)
     assert found.metadata is not None
     assert found.metadata["user_id"] == "u-1"
 

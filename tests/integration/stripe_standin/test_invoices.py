@@ -42,7 +42,24 @@ def test_a_draft_is_made_for_a_customer(standin: StripeStandIn, client: stripe.S
 
     assert (invoice.status, invoice.total, invoice.currency, invoice.number) == ("draft", 0, "eur", None)
     assert (invoice.customer, invoice.customer_email) == (customer, "ada@example.com")
+    assert invoice.metadata is not None
+    assert invoice.metadata.to_dict() == {"invoice_id": "42"}
     assert client.v1.invoices.retrieve(invoice.id).to_dict() == invoice.to_dict()
+
+
+def test_a_draft_owes_nothing_yet(standin: StripeStandIn, client: stripe.StripeClient) -> None:
+    draft = client.v1.invoices.create({"customer": standin.add_customer()}).to_dict()
+
+    figures = {name for name, value in draft.items() if type(value) is int} - {"created", "period_start", "period_end"}
+    assert {"amount_due", "amount_paid", "amount_remaining", "subtotal", "total", "attempt_count"} <= figures
+    assert [name for name in figures if draft[name] != 0] == []
+
+
+def test_an_invoice_without_a_currency_is_in_the_customers_or_in_dollars(
+    standin: StripeStandIn, client: stripe.StripeClient
+) -> None:
+    for customer, currency in [(standin.add_customer(currency="eur"), "eur"), (standin.add_customer(), "usd")]:
+        assert client.v1.invoices.create({"customer": customer}).currency == currency
 
 
 def test_an_invoice_sent_by_mail_needs_its_due_date(

@@ -146,12 +146,14 @@ def test_a_payload_without_value_or_customer_is_refused(customer: str, send: Sen
 
 
 @pytest.mark.parametrize("name", ["event_name", "identifier"])
-def test_event_name_and_identifier_have_at_most_100_characters(send: Send, refusal: Refusal, name: str) -> None:
-    assert refusal(lambda: send(**{name: "x" * 101})).param == name
-    if name == "identifier":
-        assert send(identifier="x" * 100)
-    else:
-        assert refusal(lambda: send(event_name="x" * 100)).param == "event_name"
+def test_event_name_and_identifier_have_at_most_100_characters(
+    standin: StripeStandIn, send: Send, refusal: Refusal, name: str
+) -> None:
+    standin.add_meter("x" * 100)
+
+    assert send(**{name: "x" * 100})
+    error = refusal(lambda: send(**{name: "x" * 101}))
+    assert (error.param, error.user_message) == (name, f"Invalid string: {name} must be at most 100 characters")
 
 
 def test_an_unknown_customer_is_found_out_only_later(

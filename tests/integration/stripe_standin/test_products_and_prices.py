@@ -161,6 +161,27 @@ def test_a_price_that_stripe_would_not_take_is_refused(
     assert (error.http_status, error.param) == (400, param)
 
 
+@pytest.mark.parametrize(("interval", "longest"), [("day", 1095), ("week", 156), ("month", 36), ("year", 3)])
+def test_a_price_recurs_at_least_once_in_three_years(
+    client: stripe.StripeClient, refusal: Refusal, interval: Any, longest: int
+) -> None:
+    def create(count: int) -> stripe.Price:
+        return client.v1.prices.create(FLAT | {"recurring": {"interval": interval, "interval_count": count}})
+
+    assert create(longest).type == "recurring"
+    assert refusal(lambda: create(longest + 1)).param == "recurring[interval_count]"
+
+
+def test_a_price_paid_once_has_no_recurrence_and_no_tiers(client: stripe.StripeClient) -> None:
+    price = client.v1.prices.create(FLAT | {"expand": ["tiers"]})
+
+    assert (price.type, price.recurring, price.tiers, price.tiers_mode) == ("one_time", None, None, None)
+
+
+def test_the_smallest_first_tier_holds_one_unit(client: stripe.StripeClient) -> None:
+    assert client.v1.prices.create(tiers(1, "inf"))
+
+
 def test_a_metered_price_needs_a_meter_that_is_active(
     standin: StripeStandIn, client: stripe.StripeClient, refusal: Refusal
 ) -> None:

@@ -75,8 +75,6 @@ def deactivate(account: Account, call: Call) -> Body:
 
 def reactivate(account: Account, call: Call) -> Body:
     meter = retrieve(account, call)
-    if meter["status"] == "active":
-        raise bad_request(None, "This meter is already active.")
     _refuse_second_active(account, meter["event_name"])
     meter.update(status="active", status_transitions={"deactivated_at": None}, updated=account.now)
     return meter
