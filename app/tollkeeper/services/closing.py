@@ -16,6 +16,7 @@ from tollkeeper.domain.errors import StoreUnavailable, TollkeeperError
 from tollkeeper.services.drafting import Drafting
 from tollkeeper.services.opening import open_missing
 from tollkeeper.services.owing import reports_owed
+from tollkeeper.storage.credits import insert_entries, lock_grants
 from tollkeeper.storage.database import Database
 from tollkeeper.storage.invoices import Collect, insert_drafts, invoices_of
 from tollkeeper.storage.periods import (
@@ -148,9 +149,11 @@ class _Run:
         """Close the next customers, whose names are put into `users`; False where there are none."""
         with self._database.transaction() as connection:
             users += lock_customers(connection, self._due, after, limit, wait=self._wait)
+            lock_grants(connection, users)
             outcome = self._drafting.decide(connection, lock_periods(connection, self._due, users, wait=self._wait))
             close_periods(connection, [*outcome.closed, *outcome.billed_late], self._due.now)
             insert_drafts(connection, [(draft.invoice, draft.lines) for draft in outcome.drafts])
+            insert_entries(connection, outcome.credits, self._due.now)
             insert_reports(connection, outcome.reports)
             park_periods(connection, outcome.parked)
         self.closed += len(outcome.closed)

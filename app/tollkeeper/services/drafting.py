@@ -14,8 +14,10 @@ from sqlalchemy import Connection
 
 from tollkeeper.domain.errors import TollkeeperError
 from tollkeeper.domain.pricing import Tariff
+from tollkeeper.services.crediting import Purse
 from tollkeeper.services.invoicing import Draft, LateUsage, draft_invoice
 from tollkeeper.services.owing import reports_owed, untold
+from tollkeeper.storage.credits import Entry, grants_of
 from tollkeeper.storage.event_sums import Counted, count_events
 from tollkeeper.storage.invoices import Collect, carried_balances, usage_lines_of
 from tollkeeper.storage.periods import PeriodKey, StoredPeriod
@@ -34,6 +36,7 @@ class Outcome:
     drafts: list[Draft] = field(default_factory=list)
     reports: list[Report] = field(default_factory=list)
     parked: dict[PeriodKey, str] = field(default_factory=dict)
+    credits: list[Entry] = field(default_factory=list)
 
 
 class Drafting:
@@ -51,17 +54,22 @@ class Drafting:
         """
         counted = count_events(connection, periods)
         late = self._late_usage(connection, [one for one in periods if one.is_late], counted)
-        wallets = carried_balances(connection, list({stored.user_id for stored in periods}))
+        users = list({stored.user_id for stored in periods})
+        wallets = carried_balances(connection, users)
+        purses = {user_id: Purse() for user_id in users}
+        for grant in grants_of(connection, users):
+            purses[grant.user_id].grants.append(grant)
         outcome = Outcome()
         for stored in periods:
             if stored.billed_totals is not None:
                 continue
             difference = counted[stored.key].difference_from(stored)
             if difference is None:
-                difference = self._close_one(connection, stored, late, wallets, outcome)
+                difference = self._close_one(connection, stored, late, wallets, purses[stored.user_id], outcome)
             if difference is not None:
                 log.error("period %s of customer %r is parked: %s", stored.period.start, stored.user_id, difference)
                 outcome.parked[stored.key] = difference
+        outcome.credits = [entry for user_id in sorted(purses) for entry in purses[user_id].entries]
         return outcome
 
     def collects(self, stored: StoredPeriod) -> Collect:
@@ -81,6 +89,7 @@ class Drafting:
         stored: StoredPeriod,
         late: list[LateUsage],
         wallets: dict[tuple[str, str], int],
+        purse: Purse,
         outcome: Outcome,
     ) -> str | None:
         """Decide on one period whose totals are proven; the reason why it cannot be billed, if there is one."""
@@ -88,7 +97,9 @@ class Drafting:
         wallet = (stored.user_id, stored.currency)
         try:
             tariff = self.tariff(connection, stored)
-            draft = draft_invoice(stored, tariff, taken, wallets.get(wallet, 0), collect=self._collect, now=self._now)
+            draft = draft_invoice(
+                stored, tariff, taken, wallets.get(wallet, 0), purse, collect=self._collect, now=self._now
+            )
         except TollkeeperError as error:
             return str(error)
         for one in taken:
@@ -104,7 +115,7 @@ class Drafting:
 
     def _with_alarm(self, connection: Connection, draft: Draft, late: Sequence[LateUsage]) -> Draft:
         """Say on the invoice which late usage has missed Stripe's own: it has to be collected there by an item."""
-        told = reports_of(connection, [one.stored.key for one in late])
+        told = reports_of(connection, [one.stored.key for one in late]) if late else {}
         missed = [
             f"{value} {model} {meter} of {one.stored.period.start:%Y-%m-%d}"
             for one in late

@@ -12,11 +12,13 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID, uuid5
 
+from tollkeeper.domain.credit import TOKENS
 from tollkeeper.domain.money import as_decimal, bigint
-from tollkeeper.domain.period import Period
+from tollkeeper.domain.period import Period, period_of
 from tollkeeper.domain.pricing import RatedLine, Tariff, rate
 from tollkeeper.domain.proration import base_fee_line
 from tollkeeper.domain.usage import REQUESTS, Key, Totals
+from tollkeeper.services.crediting import Payment, Purse
 from tollkeeper.storage.customers import load_customer
 from tollkeeper.storage.database import Database
 from tollkeeper.storage.invoices import Collect, Invoice, InvoiceLine, lines_of, list_invoices, load_invoice
@@ -48,6 +50,7 @@ def draft_invoice(
     tariff: Tariff,
     late: Sequence[LateUsage],
     credit: int,
+    purse: Purse,
     *,
     collect: Collect,
     now: datetime,
@@ -55,23 +58,28 @@ def draft_invoice(
     """The invoice of a period, or None where nothing was used, no base fee is due, and nothing came late.
 
     `collect` is for a plan that does not say. `credit` is what the customer has coming from earlier negative totals, in
-    minor units; a total that would be negative is carried forward in turn.
+    minor units; a total that would be negative is carried forward in turn. What is left to pay is drawn from the purse.
     """
     own = [replace(line, revision=stored.revision) for line in period_lines(stored, tariff)]
     lines = [*own, *(line for one in late for line in late_lines(one))]
     if not lines and not _was_used(stored.totals, tariff):
         return None
+    purse.renew(period_of(tariff.interval, stored.period.start, stored.anchor), tariff.interval, stored.anchor)
+    by_tokens = purse.for_tokens(tariff, stored.totals, stored.period) if own else []
+    lines += [_payment_line(payment, stored.period) for payment in by_tokens]
     owed = sum(line.amount for line in lines)
     carried = -owed if owed < 0 else -min(owed, credit)
     if carried:
         lines.append(_carry_line(carried, stored.period))
+    by_money = purse.for_money(owed + carried, stored.currency, stored.period)
+    lines += [_payment_line(payment, stored.period) for payment in by_money]
     invoice = Invoice(
         id=uuid5(_INVOICES, f"{stored.period.start.isoformat()} {stored.revision} {stored.user_id}"),
         user_id=stored.user_id,
         period=stored.period,
         revision=stored.revision,
         currency=stored.currency,
-        total_amount=bigint(owed + carried),
+        total_amount=bigint(sum(line.amount for line in lines)),
         plan_id=stored.plan_id,
         plan_version=stored.plan_version,
         collect=stored.collect or collect,
@@ -80,6 +88,7 @@ def draft_invoice(
         alarm=without_price(rate(tariff, stored.totals).unpriced, stored.totals),
         carried=carried,
     )
+    purse.pay([*by_tokens, *by_money], invoice.id, stored.period)
     return Draft(invoice, tuple(lines))
 
 
@@ -172,6 +181,13 @@ def _late_line(period: Period, unit: Unit, quantity: Decimal, amount: int) -> In
     return InvoiceLine(
         "late_usage", model, meter, quantity, unit_amount, amount, f"{of}: {model}, {meter}: {quantity:+,f}", period
     )
+
+
+def _payment_line(payment: Payment, period: Period) -> InvoiceLine:
+    of = f"{payment.draw.amount:,} granted tokens" if payment.unit == TOKENS else "Prepaid"
+    description = f"{of}, grant {payment.draw.grant_id}"
+    amount = Decimal(-payment.amount)
+    return InvoiceLine("credit", None, None, Decimal(1), amount, -payment.amount, description, period)
 
 
 def _carry_line(carried: int, period: Period) -> InvoiceLine:

@@ -138,6 +138,12 @@ def move_customer(database: Database, user_id: str, plan_id: str, now: datetime)
     return PlanMove(customer.plan_id, plan.id)
 
 
+def currency_of(database: Database, user_id: str) -> str:
+    """The currency that a customer's plan charges in; `NotFound` for an unknown customer."""
+    with database.transaction() as connection:
+        return load_plan(connection, load_customer(connection, validate_user_id(user_id)).plan_id).currency
+
+
 def all_customers(database: Database) -> list[Customer]:
     """Every customer by name."""
     with database.transaction() as connection:

@@ -87,7 +87,7 @@ def unused_period(connection: Connection, user_id: str, at: datetime) -> StoredP
     """The period that a customer's next event at `at` would begin."""
     customer = load_customer(connection, user_id)
     plan = load_plan(connection, customer.plan_id)
-    period = period_of(plan.interval, at, customer.period_anchor)
+    period = period_of(plan.interval, at, customer.period_anchor or customer.created_at)
     return StoredPeriod(
         user_id=user_id,
         period=period,
@@ -103,6 +103,7 @@ def unused_period(connection: Connection, user_id: str, at: datetime) -> StoredP
         status="open",
         parked_reason=None,
         closed_at=None,
+        anchor=customer.period_anchor or customer.created_at,
     )
 
 

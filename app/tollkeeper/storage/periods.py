@@ -36,6 +36,8 @@ class StoredPeriod:
     status: Literal["open", "closed", "parked"]
     parked_reason: str | None
     closed_at: datetime | None
+    anchor: datetime
+    """Where the customer's anniversaries are counted from."""
 
     @property
     def key(self) -> PeriodKey:
@@ -78,7 +80,8 @@ EXISTS (SELECT FROM holds AS h WHERE h.user_id = u.user_id AND h.expires_at > :n
 _LATE = "u.status = 'closed' AND u.totals <> u.billed_totals"
 _COLUMNS = """
 u.user_id, u.period_start, u.period_end, u.plan_id, u.plan_version, p.name AS plan_name, p.collect, u.currency,
-u.revision, u.events, u.totals, u.billed_totals, u.status, u.parked_reason, u.closed_at
+u.revision, u.events, u.totals, u.billed_totals, u.status, u.parked_reason, u.closed_at,
+(SELECT coalesce(c.period_anchor, c.created_at) FROM customers AS c WHERE c.user_id = u.user_id) AS anchor
 """
 
 
