@@ -105,7 +105,7 @@ def lock_grants(connection: Connection, users: Sequence[str]) -> None:
 
 
 def grants_of(connection: Connection, users: Sequence[str]) -> list[StoredGrant]:
-    """The customers' grants, oldest first, those that are used up too."""
+    """The customers' grants in the order in which they were made, those that are used up too."""
     rows = all_rows(
         connection,
         """
@@ -113,7 +113,8 @@ def grants_of(connection: Connection, users: Sequence[str]) -> list[StoredGrant]
                g.carries_over, g.at_most,
                (SELECT max(e.period_start) FROM credit_entries AS e
                 WHERE e.grant_id = g.id AND e.kind IN ('grant', 'renewal')) AS renewed_for
-        FROM credit_grants AS g WHERE g.user_id = ANY(:users) ORDER BY g.granted_at, g.id
+        FROM credit_grants AS g WHERE g.user_id = ANY(:users)
+        ORDER BY (SELECT min(e.position) FROM credit_entries AS e WHERE e.grant_id = g.id)
         """,
         users=list(users),
     )
