@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import random
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -18,6 +22,9 @@ Work = Callable[[psycopg.AsyncConnection[Any]], Awaitable[T]]
 
 REST_SECONDS = 0.5
 """After a failure the store is left alone for this long, and everybody is told at once that it is away."""
+
+CONFLICT_TRIES = 4
+"""Times that work is done before a deadlock or a serialization failure counts as the store being away."""
 
 _AWAY = (psycopg.OperationalError, psycopg.InterfaceError, errors.ReadOnlySqlTransaction, OSError)
 _TRY_AGAIN = (errors.DeadlockDetected, errors.SerializationFailure)
@@ -60,18 +67,30 @@ class Wire:
         fresh = self._connection is None
         connection = await self._connected()
         try:
-            return await work(connection)
-        except _TRY_AGAIN:
-            await self._reset(connection)
-            return await work(connection)
+            return await self._done(work, connection)
         except _AWAY:
+            abandoned = connection is not self._connection
             self._discard(connection)
-            if fresh:
+            if fresh or abandoned:
                 raise
-            return await work(await self._connected())
-        except BaseException:
-            await self._reset(connection)
-            raise
+            return await self._done(work, await self._connected())
+
+    async def _done(self, work: Work[T], connection: psycopg.AsyncConnection[Any]) -> T:
+        """The work, begun anew where another transaction crossed it."""
+        for tries_left in range(CONFLICT_TRIES - 1, -1, -1):
+            try:
+                return await work(connection)
+            except _TRY_AGAIN:
+                await self._reset(connection)
+                if not tries_left:
+                    raise
+                await asyncio.sleep(random.uniform(0.001, 0.02))  # noqa: S311 # two that crossed once should not meet again
+            except _AWAY:
+                raise
+            except BaseException:
+                await self._reset(connection)
+                raise
+        raise AssertionError("the last try returns or raises")
 
     async def _connected(self) -> psycopg.AsyncConnection[Any]:
         if self._connection is None:
@@ -92,11 +111,19 @@ class Wire:
             self._discard(connection)
 
     def _abandon(self, attempt: asyncio.Task[Any]) -> None:
-        """Let a late attempt die on its own; waiting for its cancellation could take psycopg seconds."""
-        self.discard()
+        """Let a late attempt die on its own; waiting for its cancellation could take psycopg seconds.
+
+        Its socket is shut down and stays open until the attempt has noticed. Closed here, its number would pass to the next
+        connection of the process, and what the attempt then takes back from the event loop would be that one's.
+        """
+        connection, self._connection = self._connection, None
         self._lost.add(attempt)
         attempt.add_done_callback(self._forget)
-        attempt.cancel()
+        if connection is None or connection.closed:
+            attempt.cancel()
+            return
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(connection.pgconn.socket)) as twin:
+            twin.shutdown(socket.SHUT_RDWR)
 
     def _forget(self, attempt: asyncio.Task[Any]) -> None:
         self._lost.discard(attempt)
