@@ -19,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from tollkeeper.domain.errors import StoreUnavailable
-from tollkeeper.grouping import Grouped
+from tollkeeper.grouping import MOST_AT_ONCE, Grouped
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class RedisCounters:
             retry=Retry(NoBackoff(), 0),
             decode_responses=True,
         )
-        self._scripts = {name: _script(name) for name in ("admit", "settle", "seed")}
+        self._scripts = {name: _script(name) for name in ("admit", "settle", "seed", "extend")}
         self._digests = {name: hashlib.sha1(text.encode()).hexdigest() for name, text in self._scripts.items()}  # noqa: S324 # the name Redis gives a script
         self._budget = budget_seconds
         self._call: Grouped[Call, Any] = Grouped(self._run)
@@ -152,6 +152,10 @@ class RedisCounters:
         """Give the hold back, nothing else having changed. Never raises, as `settle`."""
         await self._pay(("settle", _keys(user_id, period_start)[:3], [str(hold), "", "", "", KEEP_SECONDS]))
 
+    async def extend(self, hold: UUID, user_id: str, period_start: datetime, expires_at: datetime) -> None:
+        """Keep the hold of a request that is still running. Never raises, as `settle`."""
+        await self._pay(("extend", _keys(user_id, period_start)[:3], [str(hold), _ms(expires_at)]))
+
     async def idle(self) -> None:
         """Return once nothing is in flight."""
         await self._call.idle()
@@ -171,7 +175,8 @@ class RedisCounters:
         loop = asyncio.get_running_loop()
         if loop.time() < self._rest_until:
             raise StoreUnavailable("Redis is away")
-        owed, self._owed = self._owed, []
+        # A few at a time: all that gathered while Redis was away would not fit into one call's budget.
+        owed, self._owed = self._owed[:MOST_AT_ONCE], self._owed[MOST_AT_ONCE:]
         try:
             async with asyncio.timeout(self._budget):
                 answers = await self._send(owed + calls)

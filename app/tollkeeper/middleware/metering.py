@@ -24,6 +24,7 @@ from tollkeeper.settings import Settings, read_settings
 
 log = logging.getLogger(__name__)
 
+UPKEEP_SECONDS = 5
 
 BILLING_PATHS = ("/billing", "/billing/*")
 """Where `billing_routes` is mounted by custom: webhooks and pages have keys of their own, and are not what is sold."""
@@ -56,11 +57,15 @@ class MeteringMiddleware:
         self._settings = settings if settings is not None else read_settings(**overrides)
         self._clock = clock if clock is not None else self._settings.clock()
         self._loops = Loops(self._settings, self._clock)
+        self._warned = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, self._closing(send))
-        elif scope["type"] != "http" or SCOPE_KEY in scope or not self._metered(scope):
+        elif scope["type"] != "http" or not self._metered(scope):
+            await self.app(scope, receive, send)
+        elif SCOPE_KEY in scope:
+            self._warn_of_two()
             await self.app(scope, receive, send)
         else:
             await self._meter(scope, receive, send)
@@ -75,7 +80,8 @@ class MeteringMiddleware:
         return not (scope["method"] == "OPTIONS" and header(scope, b"access-control-request-method") is not None)
 
     async def _meter(self, scope: Scope, receive: Receive, send: Send) -> None:
-        metering = self._loops.metering()
+        own = self._loops.own()
+        metering = own.metering
         ahead = ReadAhead(receive)
         try:
             facts = await self._facts(scope, ahead)
@@ -92,14 +98,23 @@ class MeteringMiddleware:
             facts=facts,
             record=record,
             clock=self._clock,
-            keep=self._loops.keep,
+            keep=own.settling,
         )
+        own.open.add(tap)
         raised = True
         try:
             await self.app(scope, ahead.receive, tap.send)
             raised = False
         finally:
-            await tap.finish(raised=raised)
+            try:
+                await tap.finish(raised=raised)
+            finally:
+                own.open.discard(tap)
+
+    def _warn_of_two(self) -> None:
+        if not self._warned:
+            self._warned = True
+            log.warning("MeteringMiddleware is mounted twice over the same paths: each request is counted once")
 
     async def _facts(self, scope: Scope, ahead: ReadAhead) -> RequestFacts:
         """What the request says of its own size: read from its body, or from the length of one that is not read."""
@@ -125,47 +140,59 @@ class MeteringMiddleware:
         return closing
 
 
+class Own:
+    """What one event loop has: its `Metering`, and the requests that it is metering."""
+
+    def __init__(self, metering: Metering) -> None:
+        self.metering = metering
+        self.open: set[Tap] = set()
+        self.settling: set[Settling] = set()
+        """Tasks that settle; asyncio itself keeps only weak references."""
+        self.upkeep = asyncio.create_task(_look_after(metering))
+
+    async def close(self) -> None:
+        """Settle what is still running with what it has shown so far, finish what is under way, and let go.
+
+        A server that gives up waiting for its streams cancels them and tells the app to shut down in the same breath.
+        """
+        self.upkeep.cancel()
+        await asyncio.gather(*[tap.settle(complete=False) for tap in self.open], return_exceptions=True)
+        await asyncio.gather(*self.settling, return_exceptions=True)
+        await self.metering.close()
+
+
 class Loops:
     """One `Metering` for each event loop: a server has one loop, a test client may make one for every request."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
-        self.keep: set[Settling] = set()
-        """Tasks that settle; asyncio itself keeps only weak references."""
         self._settings = settings
         self._clock = clock
-        self._meterings: WeakKeyDictionary[asyncio.AbstractEventLoop, Metering] = WeakKeyDictionary()
-        self._extending: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[None]] = WeakKeyDictionary()
+        self._owned: WeakKeyDictionary[asyncio.AbstractEventLoop, Own] = WeakKeyDictionary()
 
-    def metering(self) -> Metering:
+    def own(self) -> Own:
         """The running loop's own; made at its first request."""
         loop = asyncio.get_running_loop()
-        metering = self._meterings.get(loop)
-        if metering is None:
+        own = self._owned.get(loop)
+        if own is None:
             self._forget_closed()
-            metering = self._meterings[loop] = Metering(self._settings, self._clock)
-            self._extending[loop] = asyncio.create_task(self._extend(metering))
-        return metering
+            own = self._owned[loop] = Own(Metering(self._settings, self._clock))
+        return own
 
     async def close(self) -> None:
         """Close the running loop's own."""
-        loop = asyncio.get_running_loop()
-        extending = self._extending.pop(loop, None)
-        if extending is not None:
-            extending.cancel()
-        metering = self._meterings.pop(loop, None)
-        if metering is not None:
-            await asyncio.gather(*self.keep, return_exceptions=True)
-            await metering.close()
+        own = self._owned.pop(asyncio.get_running_loop(), None)
+        if own is not None:
+            await own.close()
 
     def _forget_closed(self) -> None:
-        for loop in [loop for loop in self._meterings if loop.is_closed()]:
-            self._meterings.pop(loop).discard()
-            self._extending.pop(loop, None)
+        for loop in [loop for loop in self._owned if loop.is_closed()]:
+            self._owned.pop(loop).metering.discard()
 
-    async def _extend(self, metering: Metering) -> None:
-        while True:
-            await asyncio.sleep(self._settings.hold_seconds / 3)
-            try:
-                await metering.extend_holds()
-            except TollkeeperError as error:
-                log.warning("holds could not be extended: %s", error)
+
+async def _look_after(metering: Metering) -> None:
+    while True:
+        await asyncio.sleep(UPKEEP_SECONDS)
+        try:
+            await metering.look_after()
+        except TollkeeperError as error:
+            log.warning("looking after holds and journal waits for another try: %s", error)

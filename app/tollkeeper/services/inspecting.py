@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ from redis.retry import Retry
 from sqlalchemy import Connection
 
 from tollkeeper.clock import Clock
+from tollkeeper.services.journaling import REFUSED, count_refused
 from tollkeeper.services.masking import shown_settings
 from tollkeeper.services.reconciling import reconcile
 from tollkeeper.settings import Settings
@@ -71,6 +73,7 @@ def inspect(
         ("redis", lambda: _redis(settings.redis_url)),
         ("stripe", lambda: _stripe(stripe)),
         ("mail", lambda: _mail(settings)),
+        ("journal", lambda: _journal(settings.journal_dir)),
     ]
     return Inspection(
         versions={"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
@@ -195,6 +198,16 @@ def _mail(settings: Settings) -> Iterator[Check]:
     port = url.port or _MAIL_PORTS.get(url.scheme, 25)
     socket.create_connection((url.hostname or "localhost", port), timeout=_PATIENCE_SECONDS).close()
     yield Check("mail", "ok", f"{url.hostname} answers on port {port}")
+
+
+def _journal(folder: Path) -> Iterator[Check]:
+    """Usage on this machine's disk that is not in the database yet, and usage that it does not take."""
+    refused, waiting = count_refused(folder), len(list(folder.glob("*.jsonl")))
+    if refused:
+        detail = f"{refused} events refused by the database are not billed; see {folder / REFUSED}, reasons included"
+        yield Check("journal", "failed", f"{detail}; once mended, rename it to a name in .jsonl")
+    elif waiting:
+        yield Check("journal", "warning", f"{waiting} files wait in {folder} for the database")
 
 
 def _version(package: str) -> str:

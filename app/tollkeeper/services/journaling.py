@@ -3,6 +3,9 @@
 Every process appends to a file of its own and holds a lock on it. What is written is fsynced before anybody is told that the
 usage is safe. A file whose lock is free belongs to nobody any more (its process ended or was killed), so whoever finds it,
 the same process later or a worker, offers its events to the database again, with the same ids, and removes it.
+
+What the database refuses for its own sake, and would refuse again, goes to the file `refused` beside them, with the reason.
+It is offered again only when a person has mended the cause and renamed that file to a name that ends in `.jsonl`.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -25,15 +29,17 @@ from tollkeeper.domain.usage import Usage
 log = logging.getLogger(__name__)
 
 REPLAY_AT_ONCE = 500
+REFUSED = "refused"
 Settle = Callable[[Sequence[UsageEvent]], Awaitable[object]]
 
 
 class Journal:
-    """One process's file. Not made before it is needed."""
+    """One process's file. Not made before it is needed; may be used from several threads."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._file: int | None = None
+        self._lock = Lock()  # a file that is let go of while it is written could be somebody else's socket
 
     @property
     def waiting(self) -> bool:
@@ -42,20 +48,22 @@ class Journal:
 
     def append(self, events: Sequence[UsageEvent]) -> None:
         """Put events on disk for good; returns after the fsync. `OSError` where the disk refuses."""
-        if self._file is None:
-            self._file = self._open()
-        data = "".join(json.dumps(_to_json(event), ensure_ascii=True) + "\n" for event in events).encode()
-        try:
-            written = 0
-            while written < len(data):
-                written += os.write(self._file, data[written:])
-            os.fsync(self._file)
-        except OSError:
-            self.hand_over()  # half a line may stand at its end: nothing may follow it
-            raise
+        data = b"".join(_line(_to_json(event)) for event in events)
+        with self._lock:
+            if self._file is None:
+                self._file = self._open()
+            try:
+                _write_for_good(self._file, data)
+            except OSError:
+                self._let_go()  # half a line may stand at its end: nothing may follow it
+                raise
 
     def hand_over(self) -> None:
         """Let go of the file, so that a replay finds it."""
+        with self._lock:
+            self._let_go()
+
+    def _let_go(self) -> None:
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -65,12 +73,55 @@ class Journal:
         path = self._folder / f"{uuid4()}.jsonl"
         file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY, 0o600)
         fcntl.flock(file, fcntl.LOCK_EX)
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the file's name has to be on disk as well
-        finally:
-            os.close(folder)
+        _keep_names(self._folder)
         return file
+
+
+def refuse(folder: Path, event: UsageEvent, reason: Exception) -> None:
+    """Put an event that the database does not take where a person finds it; returns after the fsync.
+
+    `OSError` where the disk refuses.
+    """
+    line = _line({**_to_json(event), "reason": f"{type(reason).__name__}: {reason}"})
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file = os.open(folder / REFUSED, os.O_CREAT | os.O_APPEND | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        size = os.fstat(file).st_size
+        cut_off = size > 0 and os.pread(file, 1, size - 1) != b"\n"
+        _write_for_good(file, b"\n" + line if cut_off else line)
+        _keep_names(folder)
+    finally:
+        os.close(file)
+    log.error("REFUSED by the database, not billed, kept in %s: event %s: %s", folder / REFUSED, event.id, reason)
+
+
+def count_refused(folder: Path) -> int:
+    """How many events wait for a person in the folder's `refused` file."""
+    try:
+        return (folder / REFUSED).read_bytes().count(b"\n")
+    except FileNotFoundError:
+        return 0
+
+
+def _write_for_good(file: int, data: bytes) -> None:
+    written = 0
+    while written < len(data):
+        written += os.write(file, data[written:])
+    os.fsync(file)
+
+
+def _keep_names(folder: Path) -> None:
+    """The names of new files have to be on disk as well."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _line(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=True).encode() + b"\n"
 
 
 async def replay(folder: Path, settle: Settle) -> int:

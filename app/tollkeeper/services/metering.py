@@ -1,11 +1,13 @@
 """Metering: admit a request, and settle it.
 
-One `Metering` serves one event loop. It never publishes to Celery, never calls a payment service, and never waits longer for
-a store than its budget. What happens when a store is away is decided here and nowhere else:
+One `Metering` serves one event loop. It never publishes to Celery and never calls a payment service. For the stores a request
+waits at most `store_budget_ms` and `redis_budget_ms` together before the route, queues included, and at most
+`store_budget_ms` after it. What happens when a store is away is decided here and nowhere else:
 
 - Redis away: PostgreSQL decides, under a lock (`storage.referee`).
 - PostgreSQL away before the route: `open` serves customers that were seen before by their last known account, `closed` nobody.
 - PostgreSQL away after the route: the usage goes to the journal on disk, whatever the setting; it was used.
+- PostgreSQL refusing an event for the event's own sake: it goes to the journal's `refused` file, and the client notices nothing.
 """
 
 from __future__ import annotations
@@ -13,11 +15,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import ROUND_FLOOR, Decimal
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from tollkeeper.clock import Clock
@@ -33,7 +36,7 @@ from tollkeeper.domain.usage import TokenType
 from tollkeeper.extraction.request import RequestFacts
 from tollkeeper.grouping import Grouped
 from tollkeeper.services.bounding import Bounds
-from tollkeeper.services.journaling import Journal, replay
+from tollkeeper.services.journaling import Journal, refuse, replay
 from tollkeeper.services.onboarding import welcome
 from tollkeeper.settings import Settings
 from tollkeeper.storage.database import Database
@@ -43,8 +46,11 @@ from tollkeeper.storage.settlement import Charge, Settled, Settlement
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 ACCOUNTS_REMEMBERED = 10_000
 SEED_TRIES = 5
+MOST_UNDROPPED = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +91,16 @@ class Metering:
         self._bounds = Bounds(settings.hold_tokens)
         self._referee = Referee(url, schema, self._bounds.of_all, budget_seconds=budget)
         self._counters = RedisCounters(settings.need_redis_url(), budget_seconds=settings.redis_budget_ms / 1000)
+        self._budget = budget
+        self._admission_budget = budget + settings.redis_budget_ms / 1000
         self._journal = Journal(settings.journal_dir)
+        self._write: Grouped[UsageEvent, None] = Grouped(self._journal_all)
         self._store: Grouped[Charge, Settled] = Grouped(self._store_all)
         self._remembered: OrderedDict[Caller, Account] = OrderedDict()
-        self._running: dict[UUID, datetime] = {}
+        self._running: dict[UUID, Account] = {}
+        self._undropped: set[UUID] = set()
+        self._replay_due = True  # an earlier process may have left something
+        self._extend_at = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._seeding: dict[tuple[str, datetime], asyncio.Task[None]] = {}
 
@@ -114,16 +126,24 @@ class Metering:
             method=method,
             path=path,
         )
+        deadline = asyncio.get_running_loop().time() + self._admission_budget
+        account: Account | None = None
         try:
-            account = await self._account(ask, caller)
-        except StoreUnavailable:
-            return await self._admit_from_memory(ask, caller, facts)
-        try:
-            verdict = await self._decide(ask, account, facts)
+            try:
+                account = await self._in_time(self._budget, self._account(ask, caller))
+            except StoreUnavailable:
+                return await self._admit_from_memory(ask, caller, facts, deadline)
+            verdict = await self._decide(ask, account, facts, deadline)
+        except (CustomerUnknown, CustomerInactive):
+            raise  # nothing was set aside for them
         except (RateLimited, SpendCapReached, ModelUnpriced):
             await self._give_back(request, account)
             raise
-        self._running[request] = ask.expires_at
+        except BaseException:
+            # Cancelled, or nothing could be decided: the hold may be placed yet, by a statement still under way.
+            self._drop_later(request, account)
+            raise
+        self._running[request] = account
         return _admission(ask, account, verdict)
 
     async def _account(self, ask: Ask, caller: Caller) -> Account:
@@ -143,7 +163,7 @@ class Metering:
         with Database(self._settings.need_database_url(), self._settings.db_schema) as database:
             welcome(database, user_id, plan_id, self._clock.now())
 
-    async def _decide(self, ask: Ask, account: Account, facts: RequestFacts) -> Verdict | None:
+    async def _decide(self, ask: Ask, account: Account, facts: RequestFacts, deadline: float) -> Verdict | None:
         """Let the request pass or raise why not; None where there was nothing to decide."""
         plan = account.plan
         if plan.unpriced == "refuse" and facts.model_id is not None:
@@ -156,11 +176,11 @@ class Metering:
             return None
         bound = self._bounds.of(account, facts)
         try:
-            verdict = await self._ask_counters(ask, account, bound, cap, limit)
+            verdict = await self._until(deadline, self._ask_counters(ask, account, bound, cap, limit))
         except StoreUnavailable:
             if cap is None:
                 return None  # a rate limit alone is no reason to turn anybody away while Redis is gone
-            ruling = await self._referee.rule(Case(ask.hold_id, account, bound))
+            ruling = await self._until(deadline, self._referee.rule(Case(ask.hold_id, account, bound)))
             verdict = _as_verdict(ruling)
         if verdict.outcome == "rate":
             assert limit is not None
@@ -214,14 +234,14 @@ class Metering:
         spend = Spend(standing.version, standing.spend, standing.tokens)
         await self._counters.seed(account.user_id, account.period.start, spend, held)
 
-    async def _admit_from_memory(self, ask: Ask, caller: Caller, facts: RequestFacts) -> Admission:
+    async def _admit_from_memory(self, ask: Ask, caller: Caller, facts: RequestFacts, deadline: float) -> Admission:
         """The database is away: serve whom we know, by their last known account and what Redis knows beyond it."""
         account = self._remembered.get(caller)
         if self._settings.on_store_down == "closed" or account is None or not account.period.contains(ask.at):
             raise StoreUnavailable("the database is away")
         verdict = None
         try:
-            verdict = await self._decide(ask, account, facts)
+            verdict = await self._decide(ask, account, facts, deadline)
         except StoreUnavailable:
             cap = account.plan.spend_cap
             if cap is not None and account.plan.at_cap == "block" and account.spend >= cap:
@@ -240,14 +260,19 @@ class Metering:
         """Store the event for good: in the database or, while that is away, in the journal.
 
         What is left to do then (the hold given back in Redis) comes back as a task that the client need not wait for.
-        `OSError` where neither takes the event: then the client must not get the end of its answer.
+        An event that the database refuses for its own sake is kept in the journal's `refused` file. `OSError` where nothing
+        takes the event: then the client must not get the end of its answer.
         """
         try:
             charge = Charge(event, self._clock.now(), None if admission.journal_only else admission.account)
-            settled = await self._store(charge)
+            settled = await self._in_time(self._budget, self._store(charge))
         except StoreUnavailable:
             # Its hold stays in Redis until the replay: meanwhile it stands for what was spent.
-            await asyncio.to_thread(self._journal.append, [event])
+            await self._write(event)
+            return None
+        except Exception as error:
+            # Its hold is left to the sweeper, which leaves a row without charge for it.
+            await asyncio.to_thread(refuse, self._settings.journal_dir, event, error)
             return None
         else:
             return self._after_settling(event, settled)
@@ -257,56 +282,96 @@ class Metering:
     def _after_settling(self, event: UsageEvent, settled: Settled) -> asyncio.Task[None]:
         if settled.unpriced:
             log.error("usage of model %r has no price and is not billed until it has one", event.usage.model_id)
-        if self._journal.waiting:
-            self._later(self._replay())
+        self._replay_if_due()
         return self._later(self._counters.settle(event.id, event.user_id, settled.period_start, _spend(settled)))
 
     async def _store_all(self, charges: list[Charge]) -> list[Settled | Exception]:
         return await self._settlement.store(charges)
 
+    async def _journal_all(self, events: list[UsageEvent]) -> list[None]:
+        await asyncio.to_thread(self._journal.append, events)
+        return [None] * len(events)
+
+    def _replay_if_due(self) -> None:
+        if self._replay_due or self._journal.waiting:
+            self._replay_due = False
+            self._later(self._replay())
+
     async def _replay(self) -> None:
         """The database is back: bring it what waited on disk."""
-        self._journal.hand_over()
+        folder = self._settings.journal_dir
+        await asyncio.to_thread(self._journal.hand_over)
 
         async def settle(events: Sequence[UsageEvent]) -> None:
             answers = await self._settlement.settle(events, now=self._clock.now())
             for event, answer in zip(events, answers, strict=True):
                 if isinstance(answer, Exception):
-                    log.error("an event of the journal could not be stored: %s", answer)
+                    await asyncio.to_thread(refuse, folder, event, answer)
                     continue
                 await self._counters.settle(event.id, event.user_id, answer.period_start, _spend(answer))
 
         try:
-            await replay(self._settings.journal_dir, settle)
+            await replay(folder, settle)
         except (StoreUnavailable, OSError) as error:
+            self._replay_due = True
             log.warning("the journal waits for another try: %s", error)
 
-    async def _give_back(self, hold: UUID, account: Account) -> None:
+    async def _give_back(self, hold: UUID, account: Account | None) -> None:
+        """End the hold of a request that was turned away."""
         try:
-            await self._gate.drop(hold)
-            await self._counters.release(hold, account.user_id, account.period.start)
+            await self._in_time(self._budget, self._gate.drop(hold))
         except StoreUnavailable:
-            log.info("a hold is left to its expiry, the store being away")
+            self._drop_later(hold, None)
+        if account is not None:
+            self._later(self._counters.release(hold, account.user_id, account.period.start))
+
+    def _drop_later(self, hold: UUID, account: Account | None) -> None:
+        if len(self._undropped) < MOST_UNDROPPED:
+            self._undropped.add(hold)
+        if account is not None:
+            self._later(self._counters.release(hold, account.user_id, account.period.start))
 
     # -- looking after itself --------------------------------------------------------------------------------------
 
+    async def look_after(self) -> None:
+        """Do what no request does: call it every few seconds. `StoreUnavailable` where it has to wait for the next time."""
+        now = asyncio.get_running_loop().time()
+        if self._journal.waiting or self._undropped:
+            await self._drop_left()
+            self._replay_if_due()
+        if now >= self._extend_at:
+            await self.extend_holds()
+            self._extend_at = now + self._settings.hold_seconds / 3
+
     async def extend_holds(self) -> None:
-        """Keep the holds of requests that are still running; call it a few times within `hold_seconds`."""
+        """Keep the holds of requests that are still running; needed a few times within `hold_seconds`."""
         if self._running:
+            running = dict(self._running)
             until = self._clock.now() + timedelta(seconds=self._settings.hold_seconds)
-            await self._gate.extend(list(self._running), until)
+            await self._gate.extend(list(running), until)
+            for hold, account in running.items():
+                self._later(self._counters.extend(hold, account.user_id, account.period.start, until))
+
+    async def _drop_left(self) -> None:
+        """End the holds of requests that were turned away while the database did not listen."""
+        left = list(self._undropped)
+        await asyncio.gather(*[self._gate.drop(hold) for hold in left])
+        self._undropped.difference_update(left)
 
     async def idle(self) -> None:
         """Return once nothing is left to do: the last holds given back, the last usage stored."""
         while self._tasks:
             await asyncio.wait(set(self._tasks))
         await self._store.idle()
+        await self._write.idle()
         await self._gate.idle()
         await self._counters.idle()
 
     async def close(self) -> None:
         """Finish what is under way and let go of every connection."""
         await self.idle()
+        with suppress(StoreUnavailable):
+            await self._drop_left()
         self._journal.hand_over()
         await self._counters.close()
         self.discard()
@@ -316,6 +381,17 @@ class Metering:
         self._journal.hand_over()
         for part in (self._gate, self._settlement, self._referee):
             part.discard()
+
+    async def _in_time(self, seconds: float, call: Awaitable[T]) -> T:
+        return await self._until(asyncio.get_running_loop().time() + seconds, call)
+
+    async def _until(self, deadline: float, call: Awaitable[T]) -> T:
+        """The call's answer, or `StoreUnavailable` once the time that a request may wait is used up."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await call
+        except TimeoutError:
+            raise StoreUnavailable("the store did not answer in time") from None
 
     def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from tollkeeper.domain.event import UsageEvent
 from tollkeeper.domain.usage import Usage
-from tollkeeper.services.journaling import replay
-from tollkeeper.storage.database import Database, all_rows
+from tollkeeper.services.journaling import refuse, replay
+from tollkeeper.storage.database import Database, all_rows, change
 from tollkeeper.storage.partitions import months_ahead
 from tollkeeper.storage.schema import make_partitions, missing_partitions
 from tollkeeper.storage.settlement import Settlement
@@ -27,7 +28,8 @@ async def settle_expired_holds(url: str, schema: str | None, database: Database,
 
     Whoever placed it was killed before the end of the answer left, so no client has received it whole. The request leaves
     its row all the same: without tokens or charge, not complete, and marked as not measured. The hold goes with the very
-    commit that stores the row, and a request that does settle late finds its id taken and is not counted twice.
+    commit that stores the row. A request that does settle late (its process was stalled, its usage waited in a journal) takes
+    the place of that row, so it is counted, and once.
     """
     with database.transaction() as connection:
         holds = all_rows(
@@ -45,7 +47,8 @@ async def settle_expired_holds(url: str, schema: str | None, database: Database,
         answers = await settlement.settle([_lost_request(hold) for hold in holds], now=now)
     for hold, answer in zip(holds, answers, strict=True):
         if isinstance(answer, Exception):
-            log.error("hold %s cannot be ended: %s", hold["id"], answer)
+            log.error("a lost request's row is refused, its hold is dropped without one: %s: %s", hold, answer)
+            _drop(database, hold["id"])
     log.warning("%d requests were lost with their process; each has its row, without charge", len(holds))
     return len(holds)
 
@@ -57,9 +60,15 @@ async def replay_journals(url: str, schema: str | None, folder: Path, now: datet
         async def settle(events: Sequence[UsageEvent]) -> None:
             for event, answer in zip(events, await settlement.settle(events, now=now), strict=True):
                 if isinstance(answer, Exception):
-                    log.error("event %s of a journal could not be stored: %s", event.id, answer)
+                    refuse(folder, event, answer)
 
         return await replay(folder, settle)
+
+
+def _drop(database: Database, hold: UUID) -> None:
+    """End a hold that would otherwise come up at every sweep and keep others from their turn."""
+    with database.transaction() as connection:
+        change(connection, "DELETE FROM holds WHERE id = :hold", hold=hold)
 
 
 def make_partitions_ahead(database: Database, now: datetime) -> int:
