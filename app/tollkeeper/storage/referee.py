@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -52,27 +53,37 @@ class Referee:
         self._wire.discard()
 
     async def _rule(self, cases: list[Case]) -> list[Ruling | Exception]:
-        order = sorted(range(len(cases)), key=lambda n: cases[n].account.user_id)
-        rulings: dict[int, Ruling] = {}
-        for n in order:
-            rulings[n] = await self._wire.run(lambda connection, case=cases[n]: self._decide(connection, case))  # type: ignore[misc] # the default binds this round's case
-        return [rulings[n] for n in range(len(cases))]
+        together: dict[tuple[str, datetime], list[Case]] = {}
+        for case in cases:
+            together.setdefault((case.account.user_id, case.account.period.start), []).append(case)
+        rulings: dict[UUID, Ruling] = {}
+        for _, same in sorted(together.items()):
+            rulings |= await self._wire.run(lambda connection, same=same: self._decide(connection, same))  # type: ignore[misc] # the default binds this round's cases
+        return [rulings[case.hold_id] for case in cases]
 
-    async def _decide(self, connection: psycopg.AsyncConnection[Any], case: Case) -> Ruling:
-        account = case.account
+    async def _decide(self, connection: psycopg.AsyncConnection[Any], cases: list[Case]) -> dict[UUID, Ruling]:
+        """Rulings on requests of one customer in one period, each on top of those that were admitted before it."""
+        account = cases[0].account
+        mine = [case.hold_id for case in cases]
         async with connection.transaction(), connection.cursor(row_factory=tuple_row) as cursor:
             await cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (account.user_id,))
             await cursor.execute(_USED, (account.user_id, account.period.start))
             spent, tokens = await cursor.fetchone() or (Decimal(0), 0)
-            await cursor.execute(_OTHER_HOLDS, (account.user_id, case.hold_id, case.hold_id))
+            await cursor.execute(_OTHER_HOLDS, (account.user_id, mine, mine))
             others = [StoredHold(*row) for row in await cursor.fetchall()]
             worth = list(self._worth(account, others, int(tokens)))
             held = sum((amount for _, amount, _ in worth), Decimal(0))
             taken = int(tokens) + sum(count for _, _, count in worth)
-            admitted = case.bound.fits(account.plan.spend_cap, Decimal(spent), held, taken)
-            if not admitted:
-                await cursor.execute("DELETE FROM holds WHERE id = %s", (case.hold_id,))
-            return Ruling(admitted, Decimal(spent), held)
+            rulings: dict[UUID, Ruling] = {}
+            for case in cases:
+                admitted = case.bound.fits(case.account.plan.spend_cap, Decimal(spent), held, taken)
+                rulings[case.hold_id] = Ruling(admitted, Decimal(spent), held)
+                if admitted:
+                    taken += case.bound.tokens
+                    held += Decimal(0) if taken <= case.bound.free_until else case.bound.amount
+            turned_away = [hold for hold, ruling in rulings.items() if not ruling.admitted]
+            await cursor.execute("DELETE FROM holds WHERE id = ANY(%s)", (turned_away,))
+            return rulings
 
 
 _USED = """
@@ -81,5 +92,5 @@ SELECT greatest(spent, cost_units), tokens FROM usage_periods WHERE user_id = %s
 
 _OTHER_HOLDS = """
 SELECT id, model_id, tokens_in, tokens_out, expires_at FROM holds
-WHERE user_id = %s AND id <> %s AND expires_at > (SELECT started_at FROM holds WHERE id = %s)
+WHERE user_id = %s AND id <> ALL(%s) AND expires_at > coalesce((SELECT min(started_at) FROM holds WHERE id = ANY(%s)), '-infinity')
 """

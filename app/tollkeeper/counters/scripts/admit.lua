@@ -48,8 +48,14 @@ end
 
 local held = '0'
 if cap ~= '' then
-  local known = redis.call('HMGET', state, 'ready', 'version', 'spent', 'tokens')
+  local known = redis.call('HMGET', state, 'ready', 'version', 'spent', 'tokens', 'held', 'held_tokens')
   if not known[1] then return {'seed'} end
+  -- A Redis that is short of memory may have evicted one key and left the others: such a copy is no copy.
+  local count = redis.call('HLEN', holds)
+  if count ~= redis.call('ZCARD', ends) or (count == 0 and (known[5] ~= '0' or known[6] ~= '0')) then
+    redis.call('HDEL', state, 'ready')
+    return {'seed'}
+  end
   if tonumber(known[2]) < version then
     redis.call('HSET', state, 'version', ARGV[5], 'spent', spent, 'tokens', used_tokens)
   else
