@@ -8,8 +8,8 @@ rest.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
@@ -49,8 +49,9 @@ RESERVED_UNITS = frozenset({*TOKEN_TYPES, COMPUTE_MINUTES, REQUESTS, "tokens"})
 class Usage:
     """What one request used. Cached and cache-write tokens are parts of `tokens_in`, reasoning is part of `tokens_out`.
 
-    Minutes and the app's own units keep nine decimals. Anything negative, not finite, a float or past bigint is refused
-    with `InvalidInput`.
+    Where one request used several models, `parts` has one usage for each, the counts are the sums over them, and `model_id` is
+    that of the first. Minutes and the app's own units keep nine decimals.
+    Anything negative, not finite, a float or past bigint is refused with `InvalidInput`.
     """
 
     model_id: str
@@ -61,6 +62,7 @@ class Usage:
     reasoning_tokens_out: int = 0
     compute_minutes: Decimal = Decimal(0)
     units: Mapping[str, Decimal] = field(default_factory=lambda: MappingProxyType({}))
+    parts: tuple[Usage, ...] = ()
 
     def __post_init__(self) -> None:
         plain_text(self.model_id, "model_id")
@@ -75,14 +77,50 @@ class Usage:
 
 
 def quantities(usage: Usage) -> Quantities:
-    """What the request adds to each (model, meter); nothing for a zero, and always one request."""
+    """What the request adds to each (model, meter); nothing for a zero, and always one request, which counts for `model_id`."""
+    found: Quantities = {(usage.model_id, REQUESTS): 1}
+    for part in usage.parts or (usage,):
+        found |= _counted(part)
+    return found
+
+
+def sum_of_calls(calls: Iterable[Usage]) -> Usage:
+    """The usage of one request that called models several times: calls of one model add up, models stay apart."""
+    by_model: dict[str, Usage] = {}
+    for call in calls:
+        for part in call.parts or (call,):
+            known = by_model.get(part.model_id)
+            by_model[part.model_id] = part if known is None else _added(known, part)
+    first, *others = by_model.values()
+    total = first
+    for other in others:
+        total = _added(total, other)
+    return replace(total, parts=tuple(by_model.values())) if others else total
+
+
+def _added(one: Usage, other: Usage) -> Usage:
+    units = dict(one.units)
+    for name, quantity in other.units.items():
+        units[name] = units.get(name, Decimal(0)) + quantity
+    return Usage(
+        model_id=one.model_id,
+        tokens_in=one.tokens_in + other.tokens_in,
+        tokens_out=one.tokens_out + other.tokens_out,
+        cached_tokens_in=one.cached_tokens_in + other.cached_tokens_in,
+        cache_write_tokens_in=one.cache_write_tokens_in + other.cache_write_tokens_in,
+        reasoning_tokens_out=one.reasoning_tokens_out + other.reasoning_tokens_out,
+        compute_minutes=one.compute_minutes + other.compute_minutes,
+        units=units,
+    )
+
+
+def _counted(usage: Usage) -> Quantities:
     counted: list[tuple[str, Decimal | int]] = [
         (TokenType.INPUT.value, usage.tokens_in - usage.cached_tokens_in - usage.cache_write_tokens_in),
         (TokenType.CACHED_INPUT.value, usage.cached_tokens_in),
         (TokenType.CACHE_WRITE.value, usage.cache_write_tokens_in),
         (TokenType.OUTPUT.value, usage.tokens_out),
         (COMPUTE_MINUTES, usage.compute_minutes),
-        (REQUESTS, 1),
         *usage.units.items(),
     ]
     return {(usage.model_id, meter): quantity for meter, quantity in counted if quantity}

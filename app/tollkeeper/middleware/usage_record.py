@@ -11,7 +11,7 @@ from typing import Protocol
 from starlette.types import Scope
 
 from tollkeeper.domain.errors import InvalidInput
-from tollkeeper.domain.usage import Usage
+from tollkeeper.domain.usage import Usage, sum_of_calls
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class UsageRecord:
     def add(self, usage: Usage) -> None:
         """Add one call's usage to what was recorded before."""
         with self._lock:
-            self._usage = usage if self._usage is None else _sum(self._usage, usage)
+            self._usage = usage if self._usage is None else sum_of_calls((self._usage, usage))
 
     def take(self) -> Usage | None:
         """What was recorded since it was last taken; None for nothing."""
@@ -56,7 +56,8 @@ def record_usage(
     compute_minutes: Decimal | int | str = 0,
     units: Mapping[str, Decimal] | Mapping[str, int] | None = None,
 ) -> None:
-    """State what the request used; wins over anything that is read from the answer. Several calls add up.
+    """State what the request used; wins over anything that is read from the answer. Several calls add up, each
+    priced by its own model; the row names the first.
 
     `tokens_in` is all input, cached and cache-write tokens included; `tokens_out` all output, reasoning included. What a
     background task records after the answer has gone is stored as an event of its own. Raises `InvalidInput` for counts
@@ -82,20 +83,3 @@ def record_usage(
         log.warning("record_usage was called for a path that is not metered: nothing was recorded")
     else:
         record.add(usage)
-
-
-def _sum(one: Usage, other: Usage) -> Usage:
-    """Two calls of one request. The row names one model: that of the first call."""
-    units = dict(one.units)
-    for name, quantity in other.units.items():
-        units[name] = units.get(name, Decimal(0)) + quantity
-    return Usage(
-        model_id=one.model_id,
-        tokens_in=one.tokens_in + other.tokens_in,
-        tokens_out=one.tokens_out + other.tokens_out,
-        cached_tokens_in=one.cached_tokens_in + other.cached_tokens_in,
-        cache_write_tokens_in=one.cache_write_tokens_in + other.cache_write_tokens_in,
-        reasoning_tokens_out=one.reasoning_tokens_out + other.reasoning_tokens_out,
-        compute_minutes=one.compute_minutes + other.compute_minutes,
-        units=units,
-    )

@@ -16,7 +16,6 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
-from decimal import Decimal
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -24,7 +23,7 @@ from uuid import UUID, uuid4
 
 from tollkeeper.domain.errors import InvalidInput
 from tollkeeper.domain.event import UsageEvent
-from tollkeeper.domain.usage import Usage
+from tollkeeper.storage.usage_json import usage_from_json, usage_to_json
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +169,7 @@ def _read(path: Path) -> Iterator[UsageEvent]:
         for number, line in enumerate(lines, 1):
             try:
                 yield _from_json(json.loads(line))
-            except (ValueError, KeyError, TypeError, InvalidInput):
+            except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError, InvalidInput):
                 log.warning("journal line %d is cut off or damaged, passed over", number)
 
 
@@ -186,36 +185,23 @@ def _batches(events: Iterator[UsageEvent]) -> Iterator[list[UsageEvent]]:
 
 
 _PLAIN = ("status_code", "method", "path", "request_id", "latency_ms", "estimated", "complete", "state", "billable")
-_COUNTS = (
-    "model_id", "tokens_in", "tokens_out", "cached_tokens_in", "cache_write_tokens_in", "reasoning_tokens_out",
-)  # fmt: skip
 
 
 def _to_json(event: UsageEvent) -> dict[str, Any]:
-    usage = event.usage
     return {
         "id": str(event.id),
         "user_id": event.user_id,
         "timestamp": event.timestamp.isoformat(),
         **{name: getattr(event, name) for name in _PLAIN},
-        "usage": {
-            **{name: getattr(usage, name) for name in _COUNTS},
-            "compute_minutes": str(usage.compute_minutes),
-            "units": {name: str(quantity) for name, quantity in usage.units.items()},
-        },
+        "usage": usage_to_json(event.usage),
     }
 
 
 def _from_json(value: dict[str, Any]) -> UsageEvent:
-    usage = value["usage"]
     return UsageEvent(
         id=UUID(value["id"]),
         user_id=value["user_id"],
         timestamp=datetime.fromisoformat(value["timestamp"]),
-        usage=Usage(
-            **{name: usage[name] for name in _COUNTS},
-            compute_minutes=Decimal(usage["compute_minutes"]),
-            units={name: Decimal(quantity) for name, quantity in usage["units"].items()},
-        ),
+        usage=usage_from_json(value["usage"]),
         **{name: value[name] for name in _PLAIN},
     )

@@ -30,6 +30,7 @@ from tollkeeper.domain.usage import Usage, quantities
 from tollkeeper.storage.gate import AccountReader
 from tollkeeper.storage.partitions import create_partition_sql, month_start, months_ahead
 from tollkeeper.storage.totals import Sums, totals_from_json, totals_to_json
+from tollkeeper.storage.usage_json import parts_from_json, parts_to_json
 from tollkeeper.storage.wire import Wire
 
 Key = tuple[str, datetime]
@@ -253,7 +254,10 @@ class Settlement:
         self, connection: psycopg.AsyncConnection[Any], charges: Sequence[Charge]
     ) -> dict[UUID, tuple[Any, ...]]:
         cursor = await connection.execute(_KNOWN, ([charge.event.id for charge in charges],))
-        return {row[0]: _LOST if row[-1] else (*row[1:-2], _plain(row[-2])) for row in await cursor.fetchall()}
+        return {
+            row[0]: _LOST if row[-1] else (*row[1:-3], _plain(row[-3]), parts_from_json(row[-2]))
+            for row in await cursor.fetchall()
+        }
 
     async def _write(
         self,
@@ -351,6 +355,7 @@ def _row(event: UsageEvent, revision: int, cost: Decimal, *, unpriced: bool) -> 
         "estimated": event.estimated,
         "complete": event.complete,
         "units": {name: _number(quantity) for name, quantity in usage.units.items()},
+        "parts": parts_to_json(usage),
         "usage_state": event.state,
         "unpriced": unpriced,
         "billable": event.billable,
@@ -372,6 +377,7 @@ def _content(event: UsageEvent) -> tuple[Any, ...]:
         usage.reasoning_tokens_out,
         usage.compute_minutes,
         _plain(usage.units),
+        usage.parts,
     )
 
 
@@ -415,7 +421,7 @@ _UNMAKE = "DELETE FROM usage_periods WHERE user_id = %s AND period_start = %s"
 
 _KNOWN = f"""
 SELECT id, user_id, "timestamp", model_id, tokens_in, tokens_out, cached_tokens_in, cache_write_tokens_in,
-       reasoning_tokens_out, compute_minutes, units, {_WAS_LOST}
+       reasoning_tokens_out, compute_minutes, units, parts, {_WAS_LOST}
 FROM usage_events WHERE id = ANY(%s)
 """  # noqa: S608 # both texts are ours
 
@@ -426,17 +432,17 @@ WITH stored AS (
     INSERT INTO usage_events (
         id, user_id, "timestamp", model_id, tokens_in, tokens_out, cached_tokens_in, cache_write_tokens_in,
         reasoning_tokens_out, compute_minutes, cost_units, latency_ms, status_code, method, path, request_id, estimated,
-        complete, units, usage_state, unpriced, billable, revision, recorded_at)
+        complete, units, usage_state, unpriced, billable, revision, parts, recorded_at)
     SELECT e.id, e.user_id, e."timestamp", e.model_id, e.tokens_in, e.tokens_out, e.cached_tokens_in,
         e.cache_write_tokens_in, e.reasoning_tokens_out, e.compute_minutes, e.cost_units, e.latency_ms, e.status_code,
         e.method, e.path, e.request_id, e.estimated, e.complete, e.units, e.usage_state, e.unpriced, e.billable,
-        e.revision, %(now)s
+        e.revision, e.parts, %(now)s
     FROM json_to_recordset(%(events)s::json) AS e(
         id uuid, user_id text, "timestamp" timestamptz, model_id text, tokens_in bigint, tokens_out bigint,
         cached_tokens_in bigint, cache_write_tokens_in bigint, reasoning_tokens_out bigint, compute_minutes numeric,
         cost_units numeric, latency_ms int, status_code smallint, method text, path text, request_id text,
         estimated boolean, complete boolean, units jsonb, usage_state text, unpriced boolean, billable boolean,
-        revision smallint)
+        revision smallint, parts jsonb)
 ), moved AS (
     UPDATE usage_periods AS u
     SET events = u.events + r.events, tokens = r.tokens, totals = r.totals, cost_units = r.cost_units, spent = r.spent

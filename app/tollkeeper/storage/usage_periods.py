@@ -15,6 +15,7 @@ from sqlalchemy import Connection, text
 from tollkeeper.domain.usage import Usage
 from tollkeeper.storage.database import all_rows, change, first_row
 from tollkeeper.storage.totals import Sums, totals_from_json
+from tollkeeper.storage.usage_json import parts_from_json
 
 _PAGE = 1000
 
@@ -157,7 +158,7 @@ def charged_events(connection: Connection, period: UsagePeriod) -> Iterator[list
         text(
             """
             SELECT id, "timestamp", model_id, tokens_in, tokens_out, cached_tokens_in, cache_write_tokens_in,
-                   reasoning_tokens_out, compute_minutes, units
+                   reasoning_tokens_out, compute_minutes, units, parts
             FROM usage_events
             WHERE user_id = :user AND "timestamp" >= :start AND "timestamp" < :end AND billable
             ORDER BY recorded_at, "timestamp", id
@@ -201,4 +202,5 @@ def _period(row: dict[str, Any]) -> UsagePeriod:
 def _stored_usage(row: dict[str, Any]) -> StoredUsage:
     event_id, timestamp = row.pop("id"), row.pop("timestamp")
     units = {name: Decimal(quantity) for name, quantity in row.pop("units").items()}
-    return StoredUsage(event_id, timestamp, Usage(**row, units=units))
+    parts = parts_from_json(row.pop("parts"))
+    return StoredUsage(event_id, timestamp, Usage(**row, units=units, parts=parts))
