@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import IO, TYPE_CHECKING, Literal
 
 import click
 
 from tollkeeper.cli.edge import runtime
 from tollkeeper.cli.instant import INSTANT
 from tollkeeper.cli.printing import print_json, print_table
+
+if TYPE_CHECKING:
+    from tollkeeper.services.overriding import Term
 
 
 @click.group()
@@ -76,6 +79,55 @@ def change(
     )
     at_stripe = f", at Stripe {customer.stripe_customer_id}" if customer.stripe_customer_id else ""
     click.echo(f"{user_id}: {customer.status}, {customer.email or 'no address'}{at_stripe}")
+
+
+@customers.command()
+@click.argument("user_id")
+@click.option("--cap", help="Spend cap in the plan's currency, such as 50.00; in force at the next request.")
+@click.option("--discount", help="Percent off usage charges, such as 12.5.")
+@click.option("--prices", "file", type=click.File("rb"), help="A TOML file with [[prices]] that go before the plan's.")
+@click.option(
+    "--clear", multiple=True, type=click.Choice(["cap", "discount", "prices"]), help="Back to the plan's own."
+)
+@click.option("--now", "immediate", is_flag=True, help="Discount and prices count for the open period, too.")
+def override(
+    user_id: str,
+    cap: str | None,
+    discount: str | None,
+    file: IO[bytes] | None,
+    clear: tuple[Term, ...],
+    immediate: bool,
+) -> None:
+    """Give a customer terms of their own in place of the plan's; with no option, show them.
+
+    Discount and prices count from the customer's next period on.
+    """
+    from tollkeeper.domain.currency import display, parse_major
+    from tollkeeper.domain.own_terms import OwnTerms
+    from tollkeeper.domain.plan_file import MAX_BYTES, parse_percent, parse_prices
+    from tollkeeper.services import overriding
+
+    here = runtime()
+    terms, currency = overriding.terms_of(here.database, user_id)
+    given = OwnTerms(
+        spend_cap=None if cap is None else parse_major(cap, currency, "cap"),
+        discount_percent=None if discount is None else parse_percent(discount, "discount"),
+        prices=() if file is None else parse_prices(file.read(MAX_BYTES + 1), currency),
+    )
+    if given != OwnTerms() or clear or immediate:
+        terms = overriding.override(
+            here.database, user_id, here.clock.now(), given=given, clear=frozenset(clear), immediate=immediate
+        )
+    click.echo(f"cap       {_own_or_plans(None if terms.spend_cap is None else display(terms.spend_cap, currency))}")
+    click.echo(
+        f"discount  {_own_or_plans(None if terms.discount_percent is None else f'{terms.discount_percent:f} %')}"
+    )
+    own = ", ".join(f"{price.model} {price.meter}" for price in terms.prices)
+    click.echo(f"prices    {_own_or_plans(own)}")
+
+
+def _own_or_plans(own: str | None) -> str:
+    return own or "the plan's"
 
 
 @customers.command("list")

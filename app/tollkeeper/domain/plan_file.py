@@ -53,6 +53,21 @@ def parse_plans(text: str | bytes) -> tuple[Plan, ...]:
     return tuple(_plan(plan_id, value) for plan_id, value in plans.items())
 
 
+def parse_prices(text: str | bytes, currency: str) -> tuple[Price, ...]:
+    """The prices of a file that has nothing but `[[prices]]`, or `PlanFileError` about the first thing that is wrong."""
+    root = _Table(_load(text), "plan file")
+    prices = root.take("prices", _tables, _none())
+    root.finish()
+    if not 1 <= len(prices) <= MAX_PRICES:
+        raise PlanFileError("prices", f"1 to {MAX_PRICES} tables [[prices]]")
+    return _without_ties([_price(price, f"prices[{i}]", currency) for i, price in enumerate(prices)], "price file")
+
+
+def parse_percent(text: str, field: str) -> Decimal:
+    """`"12.5"`, or `PlanFileError` for what is no percentage from 0 to 100."""
+    return _percent(text, field)
+
+
 class _Table:
     """A table that is taken apart key by key; a key that nobody took is one that nobody knows."""
 

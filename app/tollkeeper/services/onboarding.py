@@ -15,6 +15,7 @@ from tollkeeper.domain.errors import InvalidInput, NotFound, TollkeeperError
 from tollkeeper.domain.keys import generate_key, hash_key, key_prefix, looks_like_key
 from tollkeeper.domain.period import utc
 from tollkeeper.domain.plan import Plan
+from tollkeeper.services.overriding import follow_customer
 from tollkeeper.storage.customers import (
     Customer,
     billed_in,
@@ -27,7 +28,7 @@ from tollkeeper.storage.customers import (
 )
 from tollkeeper.storage.database import Database
 from tollkeeper.storage.keys import StoredKey, insert_key, keys_of, keys_with_prefix, revoke_key
-from tollkeeper.storage.plans import load_plan
+from tollkeeper.storage.plans import load_plan, lock_plans
 
 
 class CustomerExists(TollkeeperError):
@@ -131,9 +132,11 @@ def move_customer(database: Database, user_id: str, plan_id: str, now: datetime)
     The plan must have the currency and the interval that the customer was metered in so far, else `InvalidInput`.
     """
     with database.transaction() as connection:
+        lock_plans(connection)
         customer = load_customer(connection, validate_user_id(user_id), lock=True)
         plan = load_plan(connection, plain_text(plan_id, "plan"))
         _check_continues(connection, customer, plan)
+        follow_customer(connection, user_id, load_plan(connection, customer.plan_id), plan, now)
         set_plan(connection, user_id, plan.id, anchor=now.replace(microsecond=0))
     return PlanMove(customer.plan_id, plan.id)
 

@@ -17,6 +17,7 @@ from tollkeeper.domain.currency import display, display_price
 from tollkeeper.domain.errors import InvalidInput
 from tollkeeper.domain.plan import Plan
 from tollkeeper.domain.pricing import Price, Tier
+from tollkeeper.services.overriding import follow_plan, refuse_other_currency
 from tollkeeper.services.repricing import reprice_open_periods
 from tollkeeper.storage.customers import anchor_customers
 from tollkeeper.storage.database import Database
@@ -101,6 +102,7 @@ def _apply(connection: Connection, plan: Plan, now: datetime, *, immediate: bool
         starts_over = (before.currency, before.interval) != (plan.currency, plan.interval)
         if starts_over and has_usage(connection, plan.id):
             raise _fixed(before, plan)
+        refuse_other_currency(connection, before, plan)
         hurry = immediate and not starts_over and not _counts_now(connection, plan.id)
         following = last_version(connection, plan.id) + 1
         change = _compare(before, plan, version, following, immediate=immediate, hurry=hurry)
@@ -115,6 +117,7 @@ def _save(connection: Connection, plan: Plan, change: PlanChange, now: datetime)
     save_plan(connection, plan, now)
     if change.kind in ("created", "new_version"):
         add_version(connection, plan, change.version, now, immediate=change.immediate)
+        follow_plan(connection, plan, now, immediate=change.immediate)
     if plan.interval == "anniversary":
         anchor_customers(connection, plan.id)
 

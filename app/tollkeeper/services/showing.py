@@ -15,6 +15,7 @@ from tollkeeper.domain.plan import Plan, version_for
 from tollkeeper.domain.usage import Totals
 from tollkeeper.storage.customers import Customer, load_customer
 from tollkeeper.storage.database import Database
+from tollkeeper.storage.own_terms import own_terms_of
 from tollkeeper.storage.plans import load_plan, versions_of
 from tollkeeper.storage.totals import Sums
 from tollkeeper.storage.usage_periods import UsagePeriod, period_at, recent_periods
@@ -69,14 +70,16 @@ def usage_of(database: Database, user_id: str, now: datetime) -> UsageOverview:
         customer = load_customer(connection, validate_user_id(user_id))
         plan = load_plan(connection, customer.plan_id)
         row = period_at(connection, user_id, now) or _unused(connection, customer, plan, now)
+        own_cap = own_terms_of(connection, user_id).spend_cap
         others = recent_periods(connection, user_id, RECENT + 1)
     current = _shown(row)
+    cap = plan.spend_cap if own_cap is None else own_cap
     return UsageOverview(
         user_id=user_id,
         status=customer.status,
         plan_id=plan.id,
-        spend_cap=plan.spend_cap,
-        percent_of_cap=_percent(current.spent, plan.spend_cap),
+        spend_cap=cap,
+        percent_of_cap=_percent(current.spent, cap),
         quota_tokens=plan.quota,
         percent_of_quota=_percent(current.tokens, plan.quota),
         current=current,

@@ -81,7 +81,7 @@ class Standing:
 
 # Where a customer stands at an instant; `asked` names the customers and the instants.
 _ACCOUNTS = """
-SELECT a.n, c.user_id, c.status, c.period_anchor, p.*, u.period_start, u.period_end, u.plan_id AS tariff_plan_id,
+SELECT a.n, c.user_id, c.status, c.period_anchor, c.own_spend_cap, p.*, u.period_start, u.period_end, u.plan_id AS tariff_plan_id,
        u.plan_version AS tariff_version, u.version, u.tokens, u.totals::text AS totals,
        u.spent, u.cost_units,
        CASE WHEN u.period_start IS NULL THEN
@@ -210,7 +210,9 @@ class AccountReader:
         )
 
     def _plan(self, row: dict[str, Any], tariff_plan: str, version: int, tariff: Tariff) -> Plan:
-        """The plan in a row. Parsing is remembered by the row's own values, so an UPDATE by hand is another plan."""
+        """The plan in a row, the customer's own cap in it. Parsed once for the row's own values: an UPDATE is another plan."""
+        if row["own_spend_cap"] is not None:
+            row["spend_cap"] = row["own_spend_cap"]
         key = (tariff_plan, version, *(row[column] for column in _PLAN_COLUMNS))
         plan = self._plans.get(key)
         if plan is None:
