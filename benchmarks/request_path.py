@@ -1,7 +1,7 @@
-"""What metering costs a request, beside what others cost: `python benchmarks/request_path.py [--quick] [--picture FILE]`.
+"""What metering costs a request, beside what others cost: `python benchmarks/request_path.py [--quick]`.
 
-Starts a PostgreSQL and a Redis of its own, prints tables, and draws the picture of the README. About five minutes, with
-`--quick` about one; then the figures are rougher and no picture is drawn unless a file is named.
+Starts a PostgreSQL and a Redis of its own, prints tables, draws the picture of the README, and writes the figures into
+`docs/performance.md`. About five minutes; with `--quick` about one, and then it only prints, and rougher figures.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from bench.traffic import CUSTOMERS
 
 from tollkeeper.embedded import Services
 
-PICTURE = Path(__file__).parents[1] / "docs" / "images" / "bench.svg"
+DOCS = Path(__file__).parents[1] / "docs"
+PICTURE, PAGE = DOCS / "images" / "bench.svg", DOCS / "performance.md"
 NOOP_ASGI, NOOP_BASE = "no-op ASGI middleware", "no-op BaseHTTPMiddleware"
 BARE_STREAM, OURS_STREAM = "bare Starlette, stream", "tollkeeper, stream"
 
@@ -44,29 +45,55 @@ CASES = (
 )
 THOROUGH = Pace(rounds=7, in_process=0.5, many_connections=1.0, one_connection=0.7)
 QUICK = Pace(rounds=5, in_process=0.1, many_connections=0.2, one_connection=0.15)
+BUSY = 0.5
+"""A load average from which on the latencies are somebody else's."""
 
 
 def main() -> int:
-    arguments = _arguments()
-    began = time.monotonic()
-    rounds = _rounds(QUICK if arguments.quick else THOROUGH)
+    quick = _arguments().quick
+    began, load = time.monotonic(), os.getloadavg()[0]
+    rounds = _rounds(QUICK if quick else THOROUGH)
     _progress("")
-    for table in (tables.in_process(CASES, rounds), tables.over_http(CASES, rounds), tables.goals(rounds)):
-        print(table, end="\n\n")
-    print(f"medians of {len(rounds)} interleaved rounds; {_machine()}; {time.monotonic() - began:.0f} s in all")
-    picture = arguments.picture or (None if arguments.quick else PICTURE)
-    if picture is not None:
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        picture.write_text(draw(_panels(rounds), f"{_machine()}; make bench"), encoding="utf-8")
-        print(f"picture: {picture}")
+    report = "\n\n".join(
+        [
+            tables.in_process(CASES, rounds),
+            tables.over_http(CASES, rounds),
+            tables.goals(rounds),
+            _conditions(rounds, load),
+        ]
+    )
+    print(report)
+    print(f"{time.monotonic() - began:.0f} s in all")
+    if not quick:
+        _publish(rounds, report, load)
     return 0
+
+
+def _publish(rounds: Sequence[Round], report: str, load: float) -> None:
+    busy = ", busy with other work" if load > BUSY else ""
+    PICTURE.write_text(draw(_panels(rounds), f"{_machine()}{busy}; make bench"), encoding="utf-8")
+    PAGE.write_text(with_figures(PAGE.read_text(encoding="utf-8"), report), encoding="utf-8")
+    print(f"written: {PICTURE.relative_to(DOCS.parent)}, {PAGE.relative_to(DOCS.parent)}")
+
+
+def with_figures(page: str, report: str) -> str:
+    """The page with the report between its two marks, in place of what stood there."""
+    before, begin, rest = page.partition("<!-- figures -->\n")
+    _, end, after = rest.partition("<!-- end of figures -->")
+    return f"{before}{begin}```text\n{report}\n```\n{end}{after}"
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", help="rougher figures in about a minute")
-    parser.add_argument("--picture", type=Path, metavar="FILE", help=f"where to draw it (default {PICTURE.name})")
+    parser.add_argument("--quick", action="store_true", help="rougher figures in about a minute; nothing is written")
     return parser.parse_args()
+
+
+def _conditions(rounds: Sequence[Round], load: float) -> str:
+    lines = [f"medians of {len(rounds)} interleaved rounds; {_machine()}; load before the start {load:.1f}"]
+    if load > BUSY:
+        lines.append("The machine was busy with other work: whatever waits for a database looks worse than it is.")
+    return "\n".join(lines)
 
 
 def _rounds(pace: Pace) -> list[Round]:
