@@ -45,6 +45,10 @@ TOKEN_TYPES: tuple[str, ...] = tuple(member.value for member in TokenType)
 RESERVED_UNITS = frozenset({*TOKEN_TYPES, COMPUTE_MINUTES, REQUESTS, "tokens"})
 
 
+_NO_MINUTES = Decimal(0)
+_NO_UNITS: Mapping[str, Decimal] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What one request used. Cached and cache-write tokens are parts of `tokens_in`, reasoning is part of `tokens_out`.
@@ -60,8 +64,8 @@ class Usage:
     cached_tokens_in: int = 0
     cache_write_tokens_in: int = 0
     reasoning_tokens_out: int = 0
-    compute_minutes: Decimal = Decimal(0)
-    units: Mapping[str, Decimal] = field(default_factory=lambda: MappingProxyType({}))
+    compute_minutes: Decimal = _NO_MINUTES
+    units: Mapping[str, Decimal] = field(default_factory=lambda: _NO_UNITS)
     parts: tuple[Usage, ...] = ()
 
     def __post_init__(self) -> None:
@@ -72,8 +76,10 @@ class Usage:
             raise InvalidInput("cached_tokens_in", "with cache_write_tokens_in, at most tokens_in")
         if self.reasoning_tokens_out > self.tokens_out:
             raise InvalidInput("reasoning_tokens_out", "at most tokens_out")
-        object.__setattr__(self, "compute_minutes", _quantity(self.compute_minutes, COMPUTE_MINUTES))
-        object.__setattr__(self, "units", _units(self.units))
+        if self.compute_minutes is not _NO_MINUTES:
+            object.__setattr__(self, "compute_minutes", _quantity(self.compute_minutes, COMPUTE_MINUTES))
+        if self.units is not _NO_UNITS:
+            object.__setattr__(self, "units", _units(self.units))
 
 
 def quantities(usage: Usage) -> Quantities:

@@ -19,9 +19,12 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from tollkeeper.domain.errors import StoreUnavailable
 
 
+_decoder = json.JSONDecoder(parse_float=Decimal)
+
+
 def load_json(data: str | bytes) -> Any:
     """JSON out of the database with exact numbers: a fraction becomes a `Decimal`, never a float."""
-    return json.loads(data, parse_float=Decimal)
+    return _decoder.decode(data if isinstance(data, str) else data.decode())
 
 
 set_json_loads(load_json)

@@ -26,6 +26,10 @@ REST_SECONDS = 0.5
 CONFLICT_TRIES = 4
 """Times that work is done before a deadlock or a serialization failure counts as the store being away."""
 
+# Every statement here reaches for a few rows by their keys. PostgreSQL takes a JSON list for a hundred rows whatever its
+# length, and would now and then rather read a whole table: 2,060 us against 212 us for the gate with 10,000 customers.
+_BY_KEY = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
+
 _AWAY = (psycopg.OperationalError, psycopg.InterfaceError, errors.ReadOnlySqlTransaction, OSError)
 _TRY_AGAIN = (errors.DeadlockDetected, errors.SerializationFailure)
 
@@ -34,7 +38,7 @@ class Wire:
     """A single connection that mends itself. Use it for one thing at a time; `Grouped` sees to that."""
 
     def __init__(self, url: str, schema: str | None, *, budget_seconds: float, durable: bool) -> None:
-        options = session_options(schema)
+        options = f"{session_options(schema)} {_BY_KEY}"
         self._url = url
         self._options = options if durable else f"{options} -c synchronous_commit=off"
         self._budget = budget_seconds
