@@ -462,6 +462,23 @@ SAMPLES: tuple[Sample, ...] = (
         "openai_other",
     ),
     Sample(
+        "images, streamed",
+        sse(
+            {"type": "image_generation.partial_image", "b64_json": "QUJD", "partial_image_index": 0},
+            {
+                "type": "image_generation.completed",
+                "b64_json": "QUJD",
+                "usage": {"input_tokens": 50, "output_tokens": 4160, "total_tokens": 4210},
+            },
+        ),
+        (50, 4160, 0, 0, 0),
+        None,
+        "openai_other",
+        b"text/event-stream",
+        terminal=b'"type": "image_generation.completed"',
+        text_bytes=0,
+    ),
+    Sample(
         "transcription by tokens",
         dump(
             {"text": "nine", "usage": {"type": "tokens", "input_tokens": 14, "output_tokens": 45, "total_tokens": 59}}

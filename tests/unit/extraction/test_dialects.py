@@ -174,6 +174,17 @@ def test_loading_a_model_into_memory_is_no_use() -> None:
     assert (reading.state, reading.billable) == ("not_reported", False)
 
 
+@pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf"), "8", True, [8], 1e300])
+def test_seconds_that_are_none_are_not_believed(seconds: object) -> None:
+    reading = read(dump({"text": "nine", "usage": {"type": "duration", "seconds": seconds}}))
+    assert (reading.state, dict(reading.units)) == ("unreadable", {})
+
+
+def test_a_cohere_stream_of_lines_that_is_cut_between_them_has_not_ended() -> None:
+    reading = read(lines({"event_type": "stream-start"}, {"event_type": "text-generation", "text": "Nine"}))
+    assert (reading.state, reading.ended, reading.seen_text_bytes) == ("not_reported", False, 4)
+
+
 def test_an_unfinished_line_of_a_stream_of_lines_leaves_it_open() -> None:
     reading = read(lines({"model": "l3", "response": "Ni", "done": False}))
     assert (reading.state, reading.ended, reading.seen_text_bytes) == ("not_reported", False, 2)
@@ -217,6 +228,9 @@ def test_text_is_found_wherever_an_api_puts_it() -> None:
         sse({"type": "content_block_delta", "delta": {"thinking": "abc", "partial_json": "de"}}),
         sse({"type": "response.reasoning_text.delta", "delta": "abcde"}),
         sse({"type": "response.audio.delta", "delta": "QUJD"}, {"type": "response.refusal.delta", "delta": "abcde"}),
+        sse({"type": "transcript.text.delta", "delta": "abcde"}),
+        dump({"text": "abcde", "usage": {"type": "tokens", "input_tokens": 2}}),
+        dump({"text": "abcde", "meta": {"tokens": {}}}),
         sse({"type": "tool-plan-delta", "delta": {"message": {"tool_plan": "abcde"}}}),
         sse({"type": "tool-call-delta", "delta": {"message": {"tool_calls": {"function": {"arguments": "abcde"}}}}}),
         lines({"done": False, "message": {"content": "abc", "thinking": "de"}}),

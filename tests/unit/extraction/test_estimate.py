@@ -85,6 +85,14 @@ def test_an_answer_that_never_came_belongs_to_the_api_of_the_path_if_the_request
     assert expected_dialect(request=RequestFacts(None, 5, None, False)) is None
 
 
+def test_an_answer_of_an_unknown_shape_is_none_of_the_path_s_api() -> None:
+    unknown = sse({"token": "Nine"})
+    reading = read(unknown, path="/v1/chat/completions", content_type=b"text/event-stream", request=request())
+    assert reading.dialect is None
+    unreadable = read(b"\x1f\x8b", path="/v1/chat/completions", content_encoding=b"unheard-of", request=request())
+    assert unreadable.dialect == "openai_chat"
+
+
 def test_speech_is_estimated_by_the_text_that_was_to_be_spoken() -> None:
     reading = read(b"\xff\xfb\x90", path="/v1/audio/speech", content_type=b"audio/mpeg", request=request(100))
     assert estimate(request(100), reading) == Estimate(25, 0)

@@ -24,6 +24,7 @@ from unit.extraction.samples import (
     DONE,
     K2_START,
     SAMPLES,
+    Sample,
     chat,
     chat_chunk,
     dump,
@@ -178,7 +179,7 @@ FORMS: dict[str, Callable[[list[dict[str, Any]], random.Random], bytes]] = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_known_keys_with_any_values_never_raise_and_keep_parts_inside_their_whole(form: str) -> None:
-    for seed in range(1_500):
+    for seed in range(800):
         chance = random.Random(seed)
         body = FORMS[form]([any_event(chance) for _ in range(chance.randrange(1, 4))], chance)
         place = chance.randrange(len(body) + 1)
@@ -186,6 +187,40 @@ def test_known_keys_with_any_values_never_raise_and_keep_parts_inside_their_whol
         assert reading == read(body), seed
         assert 0 <= reading.cached_tokens_in + reading.cache_write_tokens_in <= reading.tokens_in <= MAX_COUNT, seed
         assert 0 <= reading.reasoning_tokens_out <= reading.tokens_out <= MAX_COUNT, seed
+
+
+def events_of(sample: Sample) -> list[Any]:
+    """The JSON values of a sample: its body, its lines, or the data of its events."""
+    is_document = sample.body.startswith((b"{", b"[")) and sample.terminal is None
+    texts = [sample.body] if is_document else sample.body.replace(b"data: ", b"").splitlines()
+    return [json.loads(text) for text in texts if text.startswith((b"{", b"[")) and text != b"[DONE]"]
+
+
+def with_one_value_replaced(value: Any, chance: random.Random) -> Any:
+    """The same value, but for one in it, at any depth, that is something else."""
+    if type(value) is dict and value and chance.random() < 0.85:
+        key = chance.choice(list(value))
+        return {**value, key: with_one_value_replaced(value[key], chance)}
+    if type(value) is list and value and chance.random() < 0.85:
+        index = chance.randrange(len(value))
+        return [*value[:index], with_one_value_replaced(value[index], chance), *value[index + 1 :]]
+    return chance.choice([any_value(chance, 1), [value], [5, value], {"text": value}])
+
+
+TEXTUAL = [sample for sample in SAMPLES if not sample.body.startswith(b"\0") and len(sample.body) < 5_000]
+
+
+@pytest.mark.parametrize("sample", TEXTUAL, ids=lambda sample: sample.name)
+def test_an_answer_with_one_value_that_should_not_be_there_never_raises(sample: Sample) -> None:
+    events = events_of(sample)
+    for seed in range(25):
+        chance = random.Random(seed)
+        index = chance.randrange(len(events))
+        changed = [*events[:index], with_one_value_replaced(events[index], chance), *events[index + 1 :]]
+        for body in (sse(*changed), dump(changed)):
+            reading = read(body)
+            assert reading.cached_tokens_in + reading.cache_write_tokens_in <= reading.tokens_in
+            assert reading.reasoning_tokens_out <= reading.tokens_out
 
 
 @settings(max_examples=300, deadline=None)

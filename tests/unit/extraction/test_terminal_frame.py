@@ -23,7 +23,8 @@ from unit.extraction.samples import (
 
 
 def reader_of(content_type: bytes | None = None, length: int | None = None, method: str = "POST") -> AnswerReader:
-    headers = [] if length is None else [(b"Content-Length", str(length).encode())]
+    headers = [(b"x-request-id", b"17"), (b"content-digest", b"18")]
+    headers += [] if length is None else [(b"Content-Length", str(length).encode())]
     return AnswerReader(
         method=method, path="/", status=200, content_type=content_type, content_encoding=None, headers=headers
     )
@@ -87,6 +88,11 @@ def test_metrics_that_an_app_passes_on_end_its_stream() -> None:
     assert not reader.feed(sse({"generation": "Nine", "generation_token_count": None}))
     assert reader.feed(sse(metrics))
     assert (reader.finish().tokens_in, reader.finish().tokens_out) == (8, 3)
+
+
+def test_an_embedding_of_ollama_has_no_frame_to_wait_for() -> None:
+    sample = next(sample for sample in SAMPLES if sample.name == "Ollama embed")
+    assert not reader_of().feed(sample.body + b"\n")
 
 
 def test_a_stream_that_goes_on_with_another_call_has_no_end_yet() -> None:

@@ -74,7 +74,6 @@ def take(event: Event, tally: Tally) -> None:
     elif kind == "stream-end":
         response = event.get("response")
         _put_usage(response.get("meta") if type(response) is dict else None, tally)
-        tally.more_expected = False
         tally.end()
     elif "event_type" in event:
         tally.more_expected = True

@@ -39,7 +39,6 @@ PLACES: tuple[str, ...] = (
     "usage.type",
     "usage.seconds",
     "usage.prompt_tokens",
-    "usage.completion_tokens",
     "usage.total_tokens",
     "usage.input_tokens",
     "usage.output_tokens",
@@ -85,7 +84,7 @@ def take(event: Event, tally: Tally) -> None:
 def counts(raw: Mapping[str, int]) -> Counts:
     """The counts as they are; seconds where nothing else is stated."""
     if "prompt_tokens" in raw:
-        return Counts(raw["prompt_tokens"], raw.get("completion_tokens", 0))
+        return Counts(raw["prompt_tokens"])
     seconds = raw.get("seconds")
     if seconds is not None:
         return Counts(units={"seconds": seconds})
@@ -96,7 +95,6 @@ def _put_usage(usage: Event, tally: Tally) -> None:
     if usage.get("type") == "duration":
         tally.put("seconds", _whole_seconds(usage.get("seconds")))
     tally.put("prompt_tokens", usage.get("prompt_tokens"))
-    tally.put("completion_tokens", usage.get("completion_tokens"))
     openai_responses.put_usage(usage, tally)
 
 
