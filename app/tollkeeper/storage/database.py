@@ -18,7 +18,6 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from tollkeeper.domain.errors import StoreUnavailable
 
-
 _decoder = json.JSONDecoder(parse_float=Decimal)
 
 
