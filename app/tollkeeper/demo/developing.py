@@ -32,7 +32,7 @@ def develop(app: str, port: int, folder: Path, say: Say) -> int:
         }
         upgrade(services.database_url)
         processes = stack.enter_context(Processes(Path.cwd(), environment))
-        for name, arguments in _commands(app, port, folder.resolve()).items():
+        for name, arguments in _commands(app, port).items():
             _follow(name, processes.follow(name, arguments), say)
         say(f"web      http://127.0.0.1:{port}")
         for name, value in environment.items():
@@ -46,12 +46,12 @@ def develop(app: str, port: int, folder: Path, say: Say) -> int:
     return 0
 
 
-def _commands(app: str, port: int, folder: Path) -> Mapping[str, list[str]]:
+def _commands(app: str, port: int) -> Mapping[str, list[str]]:
     celery = ["celery", "-A", "tollkeeper_workers"]
     return {
         "web": ["uvicorn", app, "--host", "127.0.0.1", "--port", str(port)],
         "worker": [*celery, "worker", "--loglevel", "INFO"],
-        "beat": [*celery, "beat", "--loglevel", "INFO", "--schedule", str(folder / "beat-schedule")],
+        "beat": [*celery, "beat", "--loglevel", "INFO"],
     }
 
 

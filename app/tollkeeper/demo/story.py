@@ -193,10 +193,7 @@ class Story:
         self._evidence.note(f"http://127.0.0.1:{port} answers")
 
     def _start_beat(self) -> None:
-        schedule = str(self._folder / "beat-schedule")
-        self._processes.start(
-            "beat", ["celery", "-A", "tollkeeper_workers", "beat", "--loglevel", "INFO", "--schedule", schedule]
-        )
+        self._processes.start("beat", ["celery", "-A", "tollkeeper_workers", "beat", "--loglevel", "INFO"])
 
     def _send_requests(self, key: str) -> None:
         self._evidence.heading("Five requests through the OpenAI client, one of them streamed")
