@@ -39,8 +39,8 @@ CHAT = {"model": "gpt-4o", "messages": [], "max_tokens": 945}
 
 @pytest.fixture(scope="session")
 def own() -> Iterator[Services]:
-    """Servers of these tests' own. Commits are durable, as in production: some of the tests pull the plug."""
-    with Services() as services:
+    """Servers of these tests' own. Killing PostgreSQL's processes loses nothing that the kernel has, so fsync can be off."""
+    with Services(fsync=False) as services:
         with psycopg.connect(services.database_url, autocommit=True) as connection:
             connection.execute("CREATE DATABASE pristine")
         upgrade(_database(services, "pristine"))

@@ -286,6 +286,7 @@ def test_everything_acknowledged_is_there_after_postgresql_was_killed_under_load
     site.replay()
     stored = site.request_ids()
     assert len(acknowledged) > 100
+    assert not (site.journal / "refused").exists()
     assert set(acknowledged) <= set(stored)
     assert len(stored) == len(set(stored))
     site.sweep()

@@ -51,6 +51,7 @@ T = TypeVar("T")
 ACCOUNTS_REMEMBERED = 10_000
 SEED_TRIES = 5
 MOST_UNDROPPED = 100_000
+REPLAY_BUDGET_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +304,7 @@ class Metering:
         await asyncio.to_thread(self._journal.hand_over)
 
         async def settle(events: Sequence[UsageEvent]) -> None:
-            answers = await self._settlement.settle(events, now=self._clock.now())
+            answers = await settlement.settle(events, now=self._clock.now())
             for event, answer in zip(events, answers, strict=True):
                 if isinstance(answer, Exception):
                     await asyncio.to_thread(refuse, folder, event, answer)
@@ -311,7 +312,10 @@ class Metering:
                 await self._counters.settle(event.id, event.user_id, answer.period_start, _spend(answer))
 
         try:
-            await replay(folder, settle)
+            # On a connection of its own: that of the requests does one thing at a time.
+            url, schema = self._settings.need_database_url(), self._settings.db_schema
+            async with Settlement(url, schema, budget_seconds=REPLAY_BUDGET_SECONDS) as settlement:
+                await replay(folder, settle)
         except (StoreUnavailable, OSError) as error:
             self._replay_due = True
             log.warning("the journal waits for another try: %s", error)
