@@ -55,6 +55,8 @@ class MeteringMiddleware:
         self._include = tuple(include)
         self._exclude = (*exclude, *BILLING_PATHS)
         self._settings = settings if settings is not None else read_settings(**overrides)
+        self._settings.need_database_url()
+        self._settings.need_redis_url()
         self._clock = clock if clock is not None else self._settings.clock()
         self._loops = Loops(self._settings, self._clock)
         self._warned = False

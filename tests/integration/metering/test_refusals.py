@@ -12,6 +12,7 @@ import pytest
 from integration.metering.apps import answering, chat_answer
 from integration.metering.conftest import Answer, Desk, ask, closed
 from tollkeeper import MeteringMiddleware, Settings, record_usage
+from tollkeeper.domain.errors import SettingMissing
 from tollkeeper.testing.clock import FrozenClock
 
 Mount = Callable[..., MeteringMiddleware]
@@ -390,3 +391,14 @@ def test_a_warning_plan_serves_past_the_cap_and_says_so(meter: Mount, desk: Desk
 
     assert [answer.status for answer in answers] == [200] * 4
     assert [answer.header("tollkeeper-spend-cap-reached") for answer in answers] == [None, None, "true", "true"]
+
+
+@pytest.mark.parametrize(("given", "named"), [({}, "DATABASE_URL"), ({"database_url": "postgresql://x"}, "REDIS_URL")])
+def test_a_missing_setting_is_told_when_the_middleware_is_made_and_not_at_the_first_request(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], named: str
+) -> None:
+    for name in ("DATABASE_URL", "TOLLKEEPER_DATABASE_URL", "REDIS_URL", "TOLLKEEPER_REDIS_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+    with pytest.raises(SettingMissing, match=named):
+        MeteringMiddleware(answering({}), **given)
