@@ -395,7 +395,7 @@ def test_a_warning_plan_serves_past_the_cap_and_says_so(meter: Mount, desk: Desk
 
 @pytest.mark.parametrize(("given", "named"), [({}, "DATABASE_URL"), ({"database_url": "postgresql://x"}, "REDIS_URL")])
 def test_a_missing_setting_is_told_when_the_middleware_is_made_and_not_at_the_first_request(
-    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], named: str
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], named: str
 ) -> None:
     for name in ("DATABASE_URL", "TOLLKEEPER_DATABASE_URL", "REDIS_URL", "TOLLKEEPER_REDIS_URL"):
         monkeypatch.delenv(name, raising=False)
