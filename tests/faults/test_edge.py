@@ -23,7 +23,7 @@ from starlette.types import Message
 
 from faults.conftest import CHAT, Site, run
 from integration.metering.apps import chat_answer, chat_events
-from integration.metering.conftest import App, http_scope
+from integration.metering.conftest import App, closed, http_scope
 from tollkeeper import MeteringMiddleware, record_usage
 
 START = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]}
@@ -221,6 +221,32 @@ def test_a_route_that_raises_leaves_its_row_and_its_error(site: Site, key: str, 
     assert (row["tokens_out"] > 0, row["estimated"]) == (began, began)
     site.sweep()
     assert site.desk.rows("SELECT id FROM holds") == []
+
+
+def test_a_stream_that_is_open_when_the_app_shuts_down_is_settled_with_what_it_has_shown(site: Site, key: str) -> None:
+    shown = asyncio.Event()
+
+    async def stalls(scope: Any, receive: Any, send: Any) -> None:
+        await send({**START, "headers": [(b"content-type", b"text/event-stream")]})
+        for event in EVENTS[:3]:
+            await send(body(event, more_body=True))
+        shown.set()
+        await asyncio.Event().wait()
+
+    middleware = site.mounted(stalls)
+
+    async def day() -> list[dict[str, Any]]:
+        request = asyncio.create_task(messages_of(middleware, key))
+        await shown.wait()
+        await closed(middleware)
+        rows = site.desk.events()
+        request.cancel()
+        await asyncio.gather(request, return_exceptions=True)
+        return rows
+
+    [row] = asyncio.run(day())
+    assert (row["complete"], row["estimated"], row["tokens_out"] > 0) == (False, True, True)
+    site.sums_agree()
 
 
 def test_a_server_whose_send_raises_when_the_client_left_gets_a_row_of_what_was_seen(site: Site, key: str) -> None:

@@ -7,7 +7,10 @@ import json
 import logging
 import socket
 import time
+from collections.abc import Sequence
 from datetime import timedelta
+from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -22,10 +25,11 @@ from tollkeeper import Settings
 from tollkeeper.domain.errors import StoreUnavailable
 from tollkeeper.domain.event import UsageEvent
 from tollkeeper.domain.usage import Usage
+from tollkeeper.services import journaling
 from tollkeeper.services.inspecting import inspect
 from tollkeeper.services.journaling import Journal
 from tollkeeper.storage.settlement import Settlement
-from tollkeeper.storage.wire import Wire
+from tollkeeper.storage.wire import CONFLICT_TRIES, Wire
 from tollkeeper.testing.clock import FrozenClock
 
 WAIT_OVER = 0.6
@@ -207,6 +211,25 @@ def test_a_deadlock_is_retried_until_it_is_none(site: Site) -> None:
     assert site.desk.rows("SELECT events FROM usage_periods") == [{"events": 2}, {"events": 2}]
 
 
+def test_work_that_others_cross_again_and_again_is_begun_anew_on_the_same_connection(site: Site) -> None:
+    backends = []
+
+    async def crossed(connection: psycopg.AsyncConnection[Any]) -> None:
+        backends.append(connection.info.backend_pid)
+        if len(backends) < CONFLICT_TRIES:
+            code = ("40P01", "40001")[len(backends) % 2]
+            await connection.execute(f"DO $$ BEGIN RAISE EXCEPTION 'crossed' USING ERRCODE = '{code}'; END $$".encode())
+
+    async def day() -> None:
+        wire = Wire(site.database_url, None, budget_seconds=5, durable=True)
+        await wire.run(crossed)
+        wire.discard()
+
+    asyncio.run(day())
+    assert len(backends) == CONFLICT_TRIES
+    assert len(set(backends)) == 1
+
+
 def test_serialization_failures_are_retried_and_every_event_counts_once(site: Site) -> None:
     site.desk.plan('spend_cap = "10.00"')
     key = site.desk.customer("alice")
@@ -315,18 +338,33 @@ def test_many_requests_at_once_share_a_journal_without_mixing_their_lines(site: 
     assert site.period()["events"] == 101
 
 
-def test_a_journal_is_written_and_handed_over_from_many_threads_without_losing_a_line(site: Site) -> None:
+def test_a_journal_is_written_and_handed_over_from_many_threads_without_losing_a_line(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     journal = Journal(site.journal)
+    keep_names = journaling._keep_names
+
+    def slowly(folder: Path) -> None:
+        time.sleep(0.005)
+        keep_names(folder)
+
+    # On a slow disk two threads have time to find that there is no file yet.
+    monkeypatch.setattr(journaling, "_keep_names", slowly)
+    found: list[str] = []
+
+    async def settle(events: Sequence[UsageEvent]) -> None:
+        found.extend(str(event.id) for event in events)
 
     async def day() -> None:
-        writes = [asyncio.to_thread(journal.append, [event("alice")]) for _ in range(200)]
-        hands = [asyncio.to_thread(journal.hand_over) for _ in range(50)]
-        await asyncio.gather(*writes, *hands)
+        writes = [asyncio.to_thread(journal.append, [event("alice")]) for _ in range(60)]
+        hands = [asyncio.to_thread(journal.hand_over) for _ in range(20)]
+        await asyncio.gather(*(call for pair in zip_longest(writes, hands) for call in pair if call is not None))
         journal.hand_over()
+        # A file that somebody still holds is not taken.
+        await journaling.replay(site.journal, settle)
 
     asyncio.run(day())
-    lines = [line for path in site.journal.glob("*.jsonl") for line in path.read_text().splitlines()]
-    assert len({json.loads(line)["id"] for line in lines}) == 200
+    assert len(set(found)) == 60
 
 
 def test_what_an_earlier_process_left_in_the_journal_is_brought_in_by_the_next_request(site: Site) -> None:
