@@ -118,6 +118,14 @@ def test_an_answer_without_a_body_bills_no_tokens(site: Site, key: str, method: 
     assert (row["tokens_in"], row["tokens_out"], row["cost_units"], row["complete"]) == (0, 0, 0, True)
 
 
+def test_an_answer_with_a_status_of_its_own_invention_is_stored_without_it(site: Site, key: str) -> None:
+    middleware = site.mounted(sending({**START, "status": 999}, body(ANSWER)))
+    seen = run(middleware, lambda: messages_of(middleware, key))
+    assert seen[0]["status"] == 999
+    [row] = site.desk.events()
+    assert (row["status_code"], row["complete"], row["path"]) == (None, True, "/v1/chat/completions")
+
+
 class Above(BaseHTTPMiddleware):
     """Does nothing, in the way that disturbs most."""
 

@@ -29,7 +29,7 @@ from tollkeeper.services import journaling
 from tollkeeper.services.inspecting import inspect
 from tollkeeper.services.journaling import Journal
 from tollkeeper.storage.settlement import Settlement
-from tollkeeper.storage.wire import CONFLICT_TRIES, Wire
+from tollkeeper.storage.wire import Wire
 from tollkeeper.testing.clock import FrozenClock
 
 WAIT_OVER = 0.6
@@ -216,7 +216,7 @@ def test_work_that_others_cross_again_and_again_is_begun_anew_on_the_same_connec
 
     async def crossed(connection: psycopg.AsyncConnection[Any]) -> None:
         backends.append(connection.info.backend_pid)
-        if len(backends) < CONFLICT_TRIES:
+        if len(backends) < 3:
             code = ("40P01", "40001")[len(backends) % 2]
             await connection.execute(f"DO $$ BEGIN RAISE EXCEPTION 'crossed' USING ERRCODE = '{code}'; END $$".encode())
 
@@ -226,7 +226,7 @@ def test_work_that_others_cross_again_and_again_is_begun_anew_on_the_same_connec
         wire.discard()
 
     asyncio.run(day())
-    assert len(backends) == CONFLICT_TRIES
+    assert len(backends) == 3
     assert len(set(backends)) == 1
 
 

@@ -157,7 +157,7 @@ class Tap:
             user_id=self._admission.account.user_id,
             timestamp=self._admission.at,
             usage=stated.usage,
-            status_code=500 if raised and self._status is None else self._status,
+            status_code=500 if raised and self._status is None else _storable_status(self._status),
             method=storable(self._scope["method"]),
             path=storable(self._scope["path"]),
             request_id=_request_id(self._scope),
@@ -172,6 +172,11 @@ class Tap:
 def _request_id(scope: Scope) -> str | None:
     value = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
     return None if value is None else storable(value.decode("latin-1"))
+
+
+def _storable_status(status: int | None) -> int | None:
+    """Some proxies answer with numbers that are no HTTP status; their usage is real all the same."""
+    return status if status is not None and 100 <= status <= 599 else None
 
 
 def storable(value: str) -> str:
