@@ -79,6 +79,7 @@ def test_parameters_are_read_by_their_types(encoded: bytes, shape: type, params:
         (METER.replace(b"sum", b"max"), MeterCreateParams, "default_aggregation[formula]", None),
         (METER + b"&event_time_window=week", MeterCreateParams, "event_time_window", None),
         (b"status=gone", MeterListParams, "status", None),
+        (b"status=", MeterListParams, "status", None),
         (EVENT + b"&timestamp=1.5", MeterEventCreateParams, "timestamp", "parameter_invalid_integer"),
         (EVENT + b"&timestamp=", MeterEventCreateParams, "timestamp", "parameter_invalid_integer"),
         (EVENT + b"&timestamp=%D9%A1", MeterEventCreateParams, "timestamp", "parameter_invalid_integer"),
@@ -118,6 +119,14 @@ def test_an_enumeration_of_one_value_is_refused_with_that_value() -> None:
     mapping = b"&customer_mapping[type]=by_name&customer_mapping[event_payload_key]=who"
 
     assert _refusal(read_form(METER + mapping), MeterCreateParams).message.endswith("must be by_id")
+
+
+@pytest.mark.parametrize(
+    ("encoded", "message"),
+    [(b"preferred_locales=en", "Invalid array: en"), (b"address=Paris", "Invalid object: Paris")],
+)
+def test_a_word_where_more_is_wanted_is_refused_by_what_is_wanted(encoded: bytes, message: str) -> None:
+    assert _refusal(read_form(encoded), CustomerCreateParams).message == message
 
 
 def test_every_request_type_of_the_installed_sdk_can_be_read() -> None:

@@ -88,7 +88,7 @@ def _alternatives(kind: Any) -> list[Any]:
 
 
 def _may_be_unset(kinds: list[Any]) -> bool:
-    return type(None) in kinds or any(get_origin(kind) is Literal and UNSET in get_args(kind) for kind in kinds)
+    return any(get_origin(kind) is Literal and UNSET in get_args(kind) for kind in kinds)
 
 
 def _structure(form: Form, kinds: list[Any], path: str) -> Any:
