@@ -7,10 +7,11 @@ can be run by anybody at any time, twice at once, or be killed in the middle: ea
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError
 
 from tollkeeper.domain.errors import StoreUnavailable, TollkeeperError
 from tollkeeper.services.drafting import Drafting
@@ -37,8 +38,19 @@ log = logging.getLogger(__name__)
 STRIPE_TAKES_LATE = timedelta(minutes=50)
 """Stripe finalizes its own invoice an hour after the period's end unless told otherwise; ten minutes are left to report."""
 
-_BAD_DATA = (SQLAlchemyError, TollkeeperError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-"""What one customer's row can raise, having been changed by hand, that must not keep the others from being billed."""
+_BAD_ROW = (
+    DataError,
+    IntegrityError,
+    TollkeeperError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
+"""What one customer's row can raise, having been changed by hand."""
+_MOST_FAILURES = 10
+"""So many customers in a row that cannot be closed are no accident of theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,27 +115,43 @@ class _Run:
         self.invoices = 0
 
     def close_all(self, chunk: int) -> None:
-        """Close chunk by chunk, in the order of customers' names; one customer at a time where a chunk fails."""
+        """Close chunk by chunk, in the order of customers' names; one customer at a time where a chunk fails.
+
+        A customer whose close fails is parked, so that the others are billed. Where it fails for everybody the fault is not
+        theirs (a migration that has not run, say): then nobody is parked, and the error is raised.
+        """
         place, size, alone_until = "", chunk, ""
+        failed: dict[str, Exception] = {}
+        some_closed = False
         while True:
             users: list[str] = []
             try:
                 if not self._close_some(users, place, size):
-                    return
+                    break
+                some_closed = True
             except StoreUnavailable:
                 raise
-            except _BAD_DATA as error:
+            except _BAD_ROW as error:
                 if not users:
                     raise
                 if size > 1:
                     size, alone_until = 1, users[-1]
                     continue
-                log.exception("a close failed, its customer is parked")
-                with self._database.transaction() as connection:
-                    park_due(connection, self._due, users, f"the close failed: {type(error).__name__}")
+                failed[users[0]] = error
+                if len(failed) >= _MOST_FAILURES and not some_closed:
+                    raise
             place = users[-1]
             if place >= alone_until:
                 size = chunk
+        self._park(failed, somebody_else_closed=some_closed)
+
+    def _park(self, failed: Mapping[str, Exception], *, somebody_else_closed: bool) -> None:
+        for user_id, error in failed.items():
+            if not somebody_else_closed:
+                raise error
+            log.error("the close of customer %r failed, its periods are parked", user_id, exc_info=error)
+            with self._database.transaction() as connection:
+                park_due(connection, self._due, [user_id], f"the close failed: {type(error).__name__}")
 
     def report_late(self) -> None:
         """Owe Stripe what came late to closed periods whose own invoice there still takes it."""

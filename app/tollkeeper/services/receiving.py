@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from tollkeeper.domain.customer import plain_text
 from tollkeeper.domain.errors import InvalidInput, StoreUnavailable, TollkeeperError
@@ -95,12 +95,13 @@ def receive_stripe(
     try:
         with database.transaction() as connection:
             fresh = insert_webhook(connection, "stripe", event_id, event_type, event, now)
-    except DBAPIError as error:
+    except DataError as error:
         # JSON that PostgreSQL cannot keep, such as a NUL in a string; Stripe sends none.
         raise InvalidInput("body", "characters that can be stored") from error
     try:
         state = _apply(database, "stripe", event_id, now)
-    except StoreUnavailable:
+    except (StoreUnavailable, DBAPIError):
+        log.exception("webhook event %s is stored and waits to be applied", event_id)
         state = None
     return Received(event_id, event_type, duplicate=not fresh, state=state or "pending")
 
@@ -124,7 +125,7 @@ def _apply(database: Database, provider: Provider, event_id: str, now: datetime)
             state, reason = _outcome(connection, event, now)
             save_webhook(connection, provider, event_id, state, now, reason)
             return state
-    except (DBAPIError, InvalidInput) as error:
+    except (DataError, IntegrityError, InvalidInput) as error:
         if event is None:
             raise
         log.exception("webhook event %s cannot be applied", event_id)

@@ -147,9 +147,8 @@ def invoices_of(connection: Connection, keys: Iterable[PeriodKey]) -> dict[Perio
         connection,
         f"""
         SELECT {_COLUMNS}, (SELECT coalesce(sum(amount), 0) FROM invoice_line_items WHERE invoice_id = i.id) AS lines
-        FROM invoices AS i WHERE (user_id, period_start) IN (
-            SELECT user_id, period_start
-            FROM json_to_recordset(CAST(:keys AS json)) AS k(user_id text, period_start timestamptz))
+        FROM json_to_recordset(CAST(:keys AS json)) AS k(user_id text, period_start timestamptz)
+        JOIN invoices AS i USING (user_id, period_start)
         ORDER BY revision
         """,  # noqa: S608 - put together from constants
         keys=_keys(found),

@@ -289,9 +289,8 @@ def reports_of(connection: Connection, keys: Iterable[PeriodKey]) -> dict[Period
     rows = all_rows(
         connection,
         f"""
-        SELECT {_COLUMNS} FROM stripe_reports AS r WHERE (r.user_id, r.period_start) IN (
-            SELECT user_id, period_start
-            FROM json_to_recordset(CAST(:keys AS json)) AS k(user_id text, period_start timestamptz))
+        SELECT {_COLUMNS} FROM json_to_recordset(CAST(:keys AS json)) AS k(user_id text, period_start timestamptz)
+        JOIN stripe_reports AS r ON r.user_id = k.user_id AND r.period_start = k.period_start
         ORDER BY r.revision, r.model_id, r.token_type
         """,  # noqa: S608 - put together from constants
         keys=json.dumps([{"user_id": user_id, "period_start": start.isoformat()} for user_id, start in found]),

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -15,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from integration.closing.ledger import NOVEMBER, TIERED, Ledger
+from integration.closing.ledger import NOVEMBER, TIERED, Ledger, wait_until
 from integration.mail.conftest import Inbox
 from tollkeeper.mail.smtp import SmtpSender
 from tollkeeper.services.alerting import AlertingSummary, send_pending_alerts
@@ -170,8 +169,7 @@ def test_a_notice_whose_sender_was_killed_is_sent_by_the_next_once_its_time_is_u
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the call and never says a word
         url = f"smtp://127.0.0.1:{silent.getsockname()[1]}"
         process = subprocess.Popen([sys.executable, "-c", _SEND, quota.database.url, url, NOON.isoformat()])
-        while alerts(quota) == [(50, "pending", 0)]:
-            time.sleep(0.01)
+        wait_until(lambda: alerts(quota) != [(50, "pending", 0)])
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     mail = SmtpSender(f"smtp://127.0.0.1:{inbox.port}", "billing@example.com", clock=FrozenClock(NOON))

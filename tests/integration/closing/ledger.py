@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -60,6 +61,14 @@ model = "*"
 token_type = "*"
 price = "0.01"
 """
+
+
+def wait_until(happened: Callable[[], bool], seconds: float = 30) -> None:
+    """Return once something has happened; fails where it does not."""
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, f"not within {seconds:g} s"
+        time.sleep(0.002)
 
 
 @dataclass

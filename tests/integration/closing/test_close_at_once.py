@@ -14,11 +14,12 @@ from decimal import Decimal
 from uuid import uuid4
 
 import psycopg
+import pytest
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 
-from integration.closing.ledger import CENT, DECEMBER, JANUARY, NOVEMBER, WITH_FEE, Ledger
+from integration.closing.ledger import CENT, DECEMBER, JANUARY, NOVEMBER, WITH_FEE, Ledger, wait_until
 from tollkeeper.domain.event import UsageEvent
 from tollkeeper.domain.usage import Usage
-from tollkeeper.services.closing import close_due
 from tollkeeper.storage.settlement import Settlement
 
 CUSTOMERS = [f"user-{n:02}" for n in range(20)]
@@ -127,8 +128,7 @@ def test_a_close_killed_in_the_middle_is_finished_by_the_next(ledger: Ledger) ->
     assert process.stdout.readline() == "ready\n"
     process.stdin.write("\n")
     process.stdin.flush()
-    while not ledger.rows("SELECT FROM invoices"):
-        time.sleep(0.001)
+    wait_until(lambda: bool(ledger.rows("SELECT FROM invoices")))
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     done = len(ledger.rows("SELECT FROM invoices"))
@@ -138,16 +138,42 @@ def test_a_close_killed_in_the_middle_is_finished_by_the_next(ledger: Ledger) ->
     one_invoice_each(ledger)
 
 
-def test_a_close_that_cannot_commit_leaves_nothing_behind(ledger: Ledger) -> None:
+def test_a_close_that_cannot_commit_leaves_nothing_behind_and_parks_nobody(ledger: Ledger) -> None:
     ledger.plan(CENT)
-    ledger.customer()
-    ledger.use(tokens_in=5)
-    # Whatever fails after the invoice was written: here the row that Stripe is owed.
+    some_usage(ledger)
+    # Whatever fails after the invoice was written, and for everybody: here the row that Stripe is owed.
     ledger.run("ALTER TABLE stripe_reports ADD CONSTRAINT never CHECK (value < 0) NOT VALID")
     try:
-        summary = close_due(ledger.database, now=DECEMBER, as_of=DECEMBER)
+        with pytest.raises(IntegrityError):
+            ledger.close()
     finally:
         ledger.run("ALTER TABLE stripe_reports DROP CONSTRAINT never")
-    assert (summary.closed, summary.parked) == (0, 1)
-    assert ledger.invoices() == []
+    assert ledger.rows("SELECT DISTINCT status FROM usage_periods") == [{"status": "open"}]
+    assert ledger.rows("SELECT FROM invoices") == []
+    assert ledger.close().closed == len(CUSTOMERS)
+
+
+def test_a_schema_that_is_not_up_to_date_parks_nobody(ledger: Ledger) -> None:
+    ledger.plan(CENT)
+    some_usage(ledger)
+    ledger.run("ALTER TABLE stripe_reports RENAME TO elsewhere")
+    try:
+        with pytest.raises(ProgrammingError):
+            ledger.close()
+    finally:
+        ledger.run("ALTER TABLE elsewhere RENAME TO stripe_reports")
+    assert ledger.rows("SELECT DISTINCT status FROM usage_periods") == [{"status": "open"}]
+
+
+def test_what_fails_for_one_customer_alone_is_parked_and_taken_up_again_when_asked(ledger: Ledger) -> None:
+    ledger.plan(CENT)
+    some_usage(ledger)
+    ledger.run("ALTER TABLE stripe_reports ADD CONSTRAINT never CHECK (user_id <> 'user-07') NOT VALID")
+    try:
+        summary = ledger.close(chunk=5)
+    finally:
+        ledger.run("ALTER TABLE stripe_reports DROP CONSTRAINT never")
+    assert (summary.closed, summary.parked) == (len(CUSTOMERS) - 1, 1)
+    assert ledger.period("user-07")["parked_reason"] == "the close failed: IntegrityError"
     assert ledger.close(retry_parked=True).closed == 1
+    one_invoice_each(ledger)

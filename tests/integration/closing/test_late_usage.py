@@ -220,7 +220,7 @@ def test_late_usage_that_its_events_do_not_bear_out_is_not_billed(
     assert "gpt-4o input: 13 in the events, 12 in the running totals" in caplog.text
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_however_late_usage_comes_all_invoices_together_say_what_one_would_have_said(ledger: Ledger, seed: int) -> None:
     chance = random.Random(seed)
     text = chance.choice(

@@ -260,3 +260,16 @@ def test_an_event_that_cannot_be_applied_is_kept_and_tried_again(billed: Ledger,
         billed.run("ALTER TABLE invoices DROP CONSTRAINT never")
     assert apply_pending_webhooks(billed.database, now=NOW + timedelta(seconds=30)) == 1
     assert invoice(billed)["status"] == "paid"
+
+
+def test_while_the_database_is_being_changed_an_event_is_stored_and_waits(
+    billed: Ledger, standin: StripeStandIn
+) -> None:
+    billed.run("ALTER TABLE invoices RENAME TO elsewhere")
+    try:
+        assert receive(billed, standin.event("invoice.paid", stripes_invoice(standin))).state == "pending"
+    finally:
+        billed.run("ALTER TABLE elsewhere RENAME TO invoices")
+    assert billed.rows("SELECT state, attempts FROM webhook_events") == [{"state": "pending", "attempts": 0}]
+    assert apply_pending_webhooks(billed.database, now=NOW) == 1
+    assert invoice(billed)["status"] == "paid"

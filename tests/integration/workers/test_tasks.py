@@ -112,7 +112,7 @@ def test_a_hold_whose_process_is_gone_ends_as_a_row_without_charge(ledger: Ledge
     assert len(ledger.rows("SELECT FROM holds")) == 1, "the one that still runs is left alone"
 
 
-def test_a_request_that_settles_after_its_hold_was_ended_is_not_counted_twice(
+def test_a_request_that_settles_after_its_hold_was_ended_is_counted_and_once(
     ledger: Ledger, settings: Settings
 ) -> None:
     now = settings.clock().now()
@@ -126,8 +126,11 @@ def test_a_request_that_settles_after_its_hold_was_ended_is_not_counted_twice(
         end=now - timedelta(minutes=1),
     )
     TASKS["tollkeeper.settle_expired_holds"]()
-    ledger.store([UsageEvent(hold, "ada", now - timedelta(minutes=20), Usage("gpt-4o", 500))], now)
-    assert ledger.rows("SELECT tokens_in FROM usage_events") == [{"tokens_in": 0}]
+    event = UsageEvent(hold, "ada", now - timedelta(minutes=20), Usage("gpt-4o", 500))
+    for _ in range(2):
+        ledger.store([event], now)
+    assert ledger.rows("SELECT tokens_in, billable FROM usage_events") == [{"tokens_in": 500, "billable": True}]
+    assert ledger.rows("SELECT tokens FROM usage_periods") == [{"tokens": 500}]
 
 
 def test_usage_that_waited_on_disk_is_stored_once(ledger: Ledger, settings: Settings) -> None:
