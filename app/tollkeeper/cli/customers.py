@@ -9,7 +9,7 @@ import click
 
 from tollkeeper.cli.edge import runtime
 from tollkeeper.cli.instant import INSTANT
-from tollkeeper.cli.printing import print_json, print_table
+from tollkeeper.cli.printing import instant, print_json, print_table
 
 if TYPE_CHECKING:
     from tollkeeper.services.overriding import Term
@@ -59,6 +59,18 @@ def plan(user_id: str, plan_id: str) -> None:
         click.echo(f"{user_id}: on plan {plan_id} already")
     else:
         click.echo(f"{user_id}: from plan {move.before} to {move.after}, prices from the next period on")
+
+
+@customers.command()
+@click.argument("user_id")
+@click.option("--at", type=INSTANT, help="When the customer left; now if left out.")
+def close(user_id: str, at: datetime | None) -> None:
+    """Let a customer leave: requests are refused, and the next close drafts the final invoice."""
+    from tollkeeper.services.leaving import close_customer
+
+    here = runtime()
+    left = close_customer(here.database, user_id, here.clock.now(), at)
+    click.echo(f"{user_id}: closed, the last period ends at {instant(left)}")
 
 
 @customers.command()

@@ -61,6 +61,23 @@ def period_of(interval: str, at: datetime, anchor: datetime | None = None) -> Pe
         raise InvalidInput("at", "a time whose whole period lies in the years 1 to 9999") from error
 
 
+def cut(period: Period, at: datetime, *instants: datetime | None) -> Period:
+    """The part of a period that an instant of it lies in, where the period is cut at some instants; None cuts nothing."""
+    for instant in instants:
+        if instant is not None and period.start < instant < period.end:
+            period = Period(instant, period.end) if at >= instant else Period(period.start, instant)
+    return period
+
+
+def parts_of(period: Period, *instants: datetime | None) -> Iterator[Period]:
+    """The parts of a period that is cut at some instants, oldest first."""
+    at = period.start
+    while at < period.end:
+        part = cut(period, at, *instants)
+        yield part
+        at = part.end
+
+
 def next_period(interval: str, period: Period, anchor: datetime | None = None) -> Period:
     """The period that begins where this one ends."""
     return period_of(interval, period.end, anchor)

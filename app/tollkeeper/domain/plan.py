@@ -109,6 +109,10 @@ class Versioned(Protocol):
     @property
     def now(self) -> bool: ...
 
+    @property
+    def until(self) -> datetime | None:
+        """Set for a trial: the version counts for periods that end at or before this instant, and for no other."""
+
 
 VersionT = TypeVar("VersionT", bound=Versioned)
 
@@ -117,8 +121,12 @@ def version_for(period: Period, versions: Sequence[VersionT]) -> VersionT:
     """The version that prices a period; `versions` oldest first.
 
     The first reaches back without limit. A later one counts from periods that start at or after it was applied, or with
-    `now` from periods that end after it. Among those that count the latest wins.
+    `now` from periods that end after it. Among those that count the latest wins. A trial comes before all of them.
     """
+    trials = [version for version in versions if version.until is not None and period.end <= version.until]
+    if trials:
+        return trials[-1]
+    versions = [version for version in versions if version.until is None]
     if not versions:
         raise InvalidInput("versions", "at least one version of the plan")
     for version in reversed(versions[1:]):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
 from typing import Generic, TypeVar
@@ -17,7 +18,7 @@ from tollkeeper.domain.currency import display, minor_step
 from tollkeeper.domain.errors import InvalidInput
 from tollkeeper.domain.money import bigint, round_half_away
 from tollkeeper.domain.period import Period, utc
-from tollkeeper.domain.pricing import RatedLine, Tariff
+from tollkeeper.domain.pricing import RatedLine, Tariff, Tier
 
 T = TypeVar("T")
 
@@ -54,6 +55,13 @@ def parts_of(
 def trial_end(start: datetime, days: int) -> datetime | None:
     """When a customer's trial is over; None without one. A day has 24 hours."""
     return utc(start) + timedelta(days=days) if days else None
+
+
+def in_trial(tariff: Tariff) -> Tariff:
+    """The tariff at no charge. Its prices still match what they matched, so that what has no price is still found."""
+    free = (Tier(None, Decimal(0)),)
+    prices = tuple(replace(price, tiers=free, mode="graduated", round_up=False) for price in tariff.prices)
+    return replace(tariff, base_fee=0, minimum=0, maximum=None, prices=prices)
 
 
 def share(part: Period, whole: Period) -> Fraction:

@@ -81,7 +81,9 @@ class Drafting:
         key = (stored.plan_id, stored.plan_version)
         if key not in self._tariffs:
             self._tariffs[key] = load_tariff(connection, *key)
-        return self._tariffs[key]
+        tariff = self._tariffs[key]
+        gone = stored.left_at is not None and stored.period.start >= stored.left_at
+        return replace(tariff, base_fee=0) if gone else tariff
 
     def _close_one(
         self,

@@ -94,7 +94,8 @@ def draft_invoice(
 
 def period_lines(stored: StoredPeriod, tariff: Tariff) -> list[InvoiceLine]:
     """The lines of a period's own usage, and of its base fee; none where there is neither."""
-    fee = base_fee_line(tariff, stored.period, stored.period, stored.plan_name)
+    whole = period_of(tariff.interval, stored.period.start, stored.anchor)
+    fee = base_fee_line(tariff, stored.period, whole, stored.plan_name)
     lines = usage_lines(stored.totals, stored.period, tariff)
     return lines if fee is None else [*lines, _line(fee, stored.period)]
 

@@ -16,6 +16,7 @@ from tollkeeper.domain.keys import generate_key, hash_key, key_prefix, looks_lik
 from tollkeeper.domain.period import utc
 from tollkeeper.domain.plan import Plan
 from tollkeeper.services.overriding import follow_customer
+from tollkeeper.services.trying import begin_trial, continue_trial
 from tollkeeper.storage.customers import (
     Customer,
     billed_in,
@@ -81,8 +82,10 @@ def add_customer(
         created_at=now,
     )
     with database.transaction() as connection:
-        _check_anchor(load_plan(connection, wanted.plan_id), wanted.period_anchor)
+        plan = load_plan(connection, wanted.plan_id)
+        _check_anchor(plan, wanted.period_anchor)
         if insert_customer(connection, _anchored(wanted, now)):
+            begin_trial(connection, user_id, plan, now)
             return Added(wanted, existed=False)
         found = load_customer(connection, user_id)
     differences = ", ".join(_differences(found, wanted))
@@ -98,8 +101,9 @@ def welcome(database: Database, user_id: str, plan_id: str, now: datetime) -> No
     """
     newcomer = Customer(validate_user_id(user_id), None, plan_id, None, "active", None, now)
     with database.transaction() as connection:
-        load_plan(connection, plan_id)
-        insert_customer(connection, _anchored(newcomer, now))
+        plan = load_plan(connection, plan_id)
+        if insert_customer(connection, _anchored(newcomer, now)):
+            begin_trial(connection, user_id, plan, now)
 
 
 def change_customer(
@@ -137,6 +141,8 @@ def move_customer(database: Database, user_id: str, plan_id: str, now: datetime)
         plan = load_plan(connection, plain_text(plan_id, "plan"))
         _check_continues(connection, customer, plan)
         follow_customer(connection, user_id, load_plan(connection, customer.plan_id), plan, now)
+        if plan.id != customer.plan_id:
+            continue_trial(connection, user_id, plan, now)
         set_plan(connection, user_id, plan.id, anchor=now.replace(microsecond=0))
     return PlanMove(customer.plan_id, plan.id)
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from tollkeeper.domain.period import Period, next_period, period_of
+from tollkeeper.domain.period import Period, cut, next_period, parts_of, period_of
 from tollkeeper.domain.plan import version_for
 from tollkeeper.domain.pricing import Tariff
 from tollkeeper.storage.database import Database
@@ -72,14 +72,15 @@ class _Calendar:
         seen_to = member.created_at if member.next_period_end is None else member.next_period_end - _INSTANT
         period = period_of(member.interval, seen_to, member.anchor)
         while period.end <= self._cutoff:
-            yield period
+            yield from parts_of(period, member.trial_end, member.closed_at)
             period = next_period(member.interval, period, member.anchor)
 
     def _running(self, member: Member) -> Period:
         return period_of(member.interval, self._cutoff, member.anchor)
 
     def _last(self, member: Member) -> Period:
-        return period_of(member.interval, self._running(member).start - _INSTANT, member.anchor)
+        before = self._running(member).start - _INSTANT
+        return cut(period_of(member.interval, before, member.anchor), before, member.trial_end, member.closed_at)
 
     def _new(self, connection: Connection, member: Member, period: Period) -> NewPeriod:
         key = (member.plan_id, member.user_id)

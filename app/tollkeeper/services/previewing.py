@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from tollkeeper.domain.customer import validate_user_id
 from tollkeeper.domain.errors import TollkeeperError
-from tollkeeper.domain.period import Period, period_of
+from tollkeeper.domain.period import Period, cut, period_of
 from tollkeeper.domain.plan import version_for
 from tollkeeper.domain.projection import projected_amount
 from tollkeeper.services.drafting import Drafting
@@ -21,6 +21,7 @@ from tollkeeper.storage.database import Database, change
 from tollkeeper.storage.invoices import Collect, InvoiceLine
 from tollkeeper.storage.periods import StoredPeriod, stored_period, unbilled_periods
 from tollkeeper.storage.plans import load_plan, versions_of
+from tollkeeper.storage.spans import span_of
 from tollkeeper.storage.totals import Sums
 
 
@@ -87,7 +88,9 @@ def unused_period(connection: Connection, user_id: str, at: datetime) -> StoredP
     """The period that a customer's next event at `at` would begin."""
     customer = load_customer(connection, user_id)
     plan = load_plan(connection, customer.plan_id)
-    period = period_of(plan.interval, at, customer.period_anchor or customer.created_at)
+    span = span_of(connection, user_id)
+    whole = period_of(plan.interval, at, customer.period_anchor or customer.created_at)
+    period = cut(whole, at, span.trial_end, span.closed_at)
     return StoredPeriod(
         user_id=user_id,
         period=period,
@@ -104,6 +107,7 @@ def unused_period(connection: Connection, user_id: str, at: datetime) -> StoredP
         parked_reason=None,
         closed_at=None,
         anchor=customer.period_anchor or customer.created_at,
+        left_at=span.closed_at if customer.status == "closed" else None,
     )
 
 

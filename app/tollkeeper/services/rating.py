@@ -13,9 +13,12 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from tollkeeper.domain.period import Period
+from tollkeeper.domain.plan import version_for
 from tollkeeper.domain.pricing import Price, Tariff, rate
 from tollkeeper.domain.pricing.matching import ties
 from tollkeeper.domain.pricing.rating import unpriced
+from tollkeeper.domain.proration import in_trial
 from tollkeeper.domain.usage import Key, Totals
 from tollkeeper.services.invoicing import without_price
 from tollkeeper.services.repricing import reprice
@@ -60,8 +63,11 @@ def _rate(connection: Connection, period: UsagePeriod, now: datetime) -> bool:
     """Rate one locked period; False where there is still no price for anything in it."""
     before = load_tariff(connection, period.plan_id, period.plan_version)
     missing = list(unpriced(before, period.totals))
-    newest = versions_of(connection, period.plan_id, period.user_id)[-1]
-    after = with_prices(before, load_tariff(connection, period.plan_id, newest.version), missing, period.totals)
+    versions = versions_of(connection, period.plan_id, period.user_id)
+    newest = load_tariff(connection, period.plan_id, [one for one in versions if one.until is None][-1].version)
+    if version_for(Period(period.period_start, period.period_end), versions).until is not None:
+        newest = in_trial(newest)
+    after = with_prices(before, newest, missing, period.totals)
     found = sorted({key[0] for key in missing if after.price_of(key) is not None})
     if not found:
         return False

@@ -10,13 +10,14 @@ from decimal import Decimal
 from sqlalchemy import Connection
 
 from tollkeeper.domain.customer import validate_user_id
-from tollkeeper.domain.period import Period, period_of
+from tollkeeper.domain.period import Period, cut, period_of
 from tollkeeper.domain.plan import Plan, version_for
 from tollkeeper.domain.usage import Totals
 from tollkeeper.storage.customers import Customer, load_customer
 from tollkeeper.storage.database import Database
 from tollkeeper.storage.own_terms import own_terms_of
 from tollkeeper.storage.plans import load_plan, versions_of
+from tollkeeper.storage.spans import span_of
 from tollkeeper.storage.totals import Sums
 from tollkeeper.storage.usage_periods import UsagePeriod, period_at, recent_periods
 
@@ -89,7 +90,8 @@ def usage_of(database: Database, user_id: str, now: datetime) -> UsageOverview:
 
 def _unused(connection: Connection, customer: Customer, plan: Plan, now: datetime) -> UsagePeriod:
     """The period that the customer's next event begins."""
-    period = period_of(plan.interval, now, customer.period_anchor)
+    span = span_of(connection, customer.user_id)
+    period = cut(period_of(plan.interval, now, customer.period_anchor), now, span.trial_end, span.closed_at)
     return UsagePeriod(
         user_id=customer.user_id,
         period_start=period.start,

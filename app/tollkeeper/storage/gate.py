@@ -21,7 +21,7 @@ from psycopg.rows import dict_row
 
 from tollkeeper.domain.account import Account, CustomerUnknown
 from tollkeeper.domain.event import UsageEvent
-from tollkeeper.domain.period import Period, period_of
+from tollkeeper.domain.period import Period, cut, period_of
 from tollkeeper.domain.plan import Plan, version_for
 from tollkeeper.domain.pricing import has_free_tokens, position_matters
 from tollkeeper.domain.pricing.tariff import Tariff
@@ -56,6 +56,7 @@ class _Version:
     version: int
     applied_at: datetime
     now: bool
+    until: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +82,12 @@ class Standing:
 
 # Where a customer stands at an instant; `asked` names the customers and the instants.
 _ACCOUNTS = """
-SELECT a.n, c.user_id, c.status, c.period_anchor, c.own_spend_cap, p.*, u.period_start, u.period_end, u.plan_id AS tariff_plan_id,
+SELECT a.n, c.user_id, c.status, c.period_anchor, c.own_spend_cap, c.trial_end, c.closed_at, p.*,
+       u.period_start, u.period_end, u.plan_id AS tariff_plan_id,
        u.plan_version AS tariff_version, u.version, u.tokens, u.totals::text AS totals,
        u.spent, u.cost_units,
        CASE WHEN u.period_start IS NULL THEN
-           (SELECT json_agg(json_build_array(v.version, v.applied_at, v.immediate) ORDER BY v.version)
+           (SELECT json_agg(json_build_array(v.version, v.applied_at, v.immediate, v.until) ORDER BY v.version)
             FROM plan_versions AS v
             WHERE v.plan_id = p.id AND (v.user_id IS NULL OR (v.user_id = c.user_id AND v.purpose <> 'rating')))
        END AS versions
@@ -192,7 +194,8 @@ class AccountReader:
             period = Period(row["period_start"], row["period_end"])
             plan_id, version = row["tariff_plan_id"], row["tariff_version"]
         else:
-            period = period_of(row["billing_interval"], at, row["period_anchor"])
+            whole = period_of(row["billing_interval"], at, row["period_anchor"])
+            period = cut(whole, at, row["trial_end"], row["closed_at"])
             plan_id, version = row["id"], version_for(period, _versions(row["versions"])).version
         tariff = await self.tariff(connection, plan_id, version)
         return Account(
@@ -235,8 +238,12 @@ def _totals(text: str | None, tariff: Tariff) -> Totals:
     return totals_from_json(load_json(text))
 
 
-def _versions(rows: list[tuple[int, str, bool]]) -> list[_Version]:
-    return [_Version(version, datetime.fromisoformat(applied), now) for version, applied, now in rows]
+def _versions(rows: list[tuple[int, str, bool, str | None]]) -> list[_Version]:
+    instant = datetime.fromisoformat
+    return [
+        _Version(version, instant(applied), now, None if until is None else instant(until))
+        for version, applied, now, until in rows
+    ]
 
 
 class Gate:

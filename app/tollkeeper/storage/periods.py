@@ -38,6 +38,8 @@ class StoredPeriod:
     closed_at: datetime | None
     anchor: datetime
     """Where the customer's anniversaries are counted from."""
+    left_at: datetime | None
+    """Since when the customer is gone."""
 
     @property
     def key(self) -> PeriodKey:
@@ -60,6 +62,8 @@ class Member:
     plan_id: str
     interval: str
     currency: str
+    trial_end: datetime | None
+    closed_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,8 @@ _LATE = "u.status = 'closed' AND u.totals <> u.billed_totals"
 _COLUMNS = """
 u.user_id, u.period_start, u.period_end, u.plan_id, u.plan_version, p.name AS plan_name, p.collect, u.currency,
 u.revision, u.events, u.totals, u.billed_totals, u.status, u.parked_reason, u.closed_at,
-(SELECT coalesce(c.period_anchor, c.created_at) FROM customers AS c WHERE c.user_id = u.user_id) AS anchor
+(SELECT coalesce(c.period_anchor, c.created_at) FROM customers AS c WHERE c.user_id = u.user_id) AS anchor,
+(SELECT c.closed_at FROM customers AS c WHERE c.user_id = u.user_id AND c.status = 'closed') AS left_at
 """
 
 
@@ -243,7 +248,7 @@ def members_due(connection: Connection, cutoff: datetime, limit: int) -> list[Me
         connection,
         """
         SELECT c.user_id, c.created_at, c.next_period_end, coalesce(c.period_anchor, c.created_at) AS anchor, c.plan_id,
-               p.billing_interval AS interval, p.currency
+               p.billing_interval AS interval, p.currency, c.trial_end, c.closed_at
         FROM customers AS c JOIN plans AS p ON p.id = c.plan_id
         WHERE coalesce(c.next_period_end, c.created_at) <= :cutoff AND c.status <> 'closed'
         ORDER BY c.user_id COLLATE "C" LIMIT :limit FOR NO KEY UPDATE OF c SKIP LOCKED
@@ -260,7 +265,7 @@ def members_with_late_usage(connection: Connection) -> list[tuple[Member, dateti
         connection,
         f"""
         SELECT c.user_id, c.created_at, c.next_period_end, coalesce(c.period_anchor, c.created_at) AS anchor, c.plan_id,
-               p.billing_interval AS interval, p.currency, l.late_end
+               p.billing_interval AS interval, p.currency, c.trial_end, c.closed_at, l.late_end
         FROM (SELECT u.user_id, min(u.period_end) AS late_end FROM usage_periods AS u WHERE {_LATE} GROUP BY u.user_id) AS l
         JOIN customers AS c ON c.user_id = l.user_id JOIN plans AS p ON p.id = c.plan_id
         ORDER BY c.user_id COLLATE "C"

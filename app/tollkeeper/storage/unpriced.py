@@ -53,7 +53,9 @@ def hand_over(connection: Connection, period: UsagePeriod, models: Sequence[str]
         """
         UPDATE usage_events AS e SET revision = u.revision FROM usage_periods AS u
         WHERE u.user_id = :user AND u.period_start = :start AND e.user_id = u.user_id
-          AND e."timestamp" >= :start AND e."timestamp" < :end AND e.unpriced AND e.model_id = ANY(:models)
+          AND e."timestamp" >= :start AND e."timestamp" < :end AND e.unpriced
+          AND (e.model_id = ANY(:models)
+               OR EXISTS (SELECT FROM jsonb_array_elements(e.parts) AS part WHERE part ->> 'model_id' = ANY(:models)))
         """,
         user=period.user_id,
         start=period.period_start,

@@ -14,5 +14,5 @@ __all__ = ["shared_database"]
 def ledger(shared_database: Database) -> Ledger:
     """A ledger on a database in which every table is empty."""
     with psycopg.connect(shared_database.url, autocommit=True) as connection:
-        connection.execute("TRUNCATE plans, customers, usage_events, webhook_events CASCADE")
+        connection.execute("TRUNCATE plans, customers, holds, usage_events, webhook_events CASCADE")
     return Ledger(shared_database)

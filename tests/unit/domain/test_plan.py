@@ -18,6 +18,7 @@ class Version:
     number: int
     applied_at: datetime
     now: bool = False
+    until: datetime | None = None
 
 
 def at(text: str) -> datetime:
@@ -100,3 +101,9 @@ def test_the_quota_is_what_the_plan_says_or_what_it_includes(
 def test_a_plan_answers_for_its_tariff() -> None:
     plan = Plan("p", "P", Tariff("eur", interval="year", base_fee=5, included_tokens=7))
     assert (plan.currency, plan.interval, plan.base_fee, plan.included_tokens, plan.prices) == ("eur", "year", 5, 7, ())
+
+
+def test_a_trial_comes_before_every_other_version_and_is_over_with_its_last_period() -> None:
+    trial = Version(2, at("2026-10-10"), until=at("2026-11-01"))
+    versions = [Version(1, at("2026-01-01")), trial, Version(3, at("2026-10-20"), now=True)]
+    assert [version_for(period, versions).number for period in (OCTOBER, NOVEMBER)] == [2, 3]
