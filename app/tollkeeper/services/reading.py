@@ -21,17 +21,23 @@ class Untold:
     for_now: bool
 
 
+_MOST_FAILURES_IN_A_ROW = 3
+
+
 class SumReader:
-    """Reads Stripe's sums. Which meter counts which events is asked once."""
+    """Reads Stripe's sums. Which meter counts which events is asked once; a Stripe that does not answer is not asked for ever."""
 
     def __init__(self, stripe: StripePayments) -> None:
         self._stripe = stripe
         self._meters: dict[str, str | None] = {}
+        self._failures = 0
 
     def total(self, event_name: str, stripe_customer_id: str, period: Period) -> Decimal | Untold:
         """What Stripe has counted for a customer in a period, or why that cannot be told."""
         from tollkeeper.payments.stripe import StripeDidNotAnswer, StripeRefused
 
+        if self._failures >= _MOST_FAILURES_IN_A_ROW:
+            return Untold("Stripe did not answer and was not asked again", for_now=True)
         start, end = span_of_sum(period)
         try:
             if event_name not in self._meters:
@@ -40,8 +46,10 @@ class SumReader:
             if meter_id is None:
                 return Untold(f"Stripe has no active meter for {event_name}", for_now=False)
             total = self._stripe.metered_total(meter_id=meter_id, customer=stripe_customer_id, start=start, end=end)
+            self._failures = 0
             return total.normalize()
         except (StripeDidNotAnswer, StripeRefused) as error:
+            self._failures += error.transient
             return Untold(str(error), for_now=error.transient)
 
 

@@ -85,6 +85,8 @@ class Confirming:
 
     confirmed: int = 0
     differing: int = 0
+    more: bool = False
+    """The run stopped at its limit, and there is more to do at once."""
 
 
 def report_owed(
@@ -140,7 +142,7 @@ def confirm_reported(
     with database.transaction() as connection:
         sums = sums_to_confirm(connection, now, now - settle, limit)
     agree = [run.confirm(one) for one in sums]
-    return Confirming(sum(agree), len(agree) - sum(agree))
+    return Confirming(sum(agree), len(agree) - sum(agree), more=len(sums) == limit)
 
 
 def applied(doubtful: Sequence[Report], remainder: Decimal) -> frozenset[UUID] | None:

@@ -325,6 +325,28 @@ class TestReadingBack:
         assert alarm in caplog.text
         assert reporting.states() == ["acknowledged"]
 
+    def test_a_run_ends_at_its_limit_and_says_that_there_is_more(self, reporting: Reporting) -> None:
+        for n in range(3):
+            reporting.standin.add_customer(f"cus_{n}")
+            reporting.close(100, user_id=f"user-{n}", stripe=f"cus_{n}")
+        reporting.report()
+        reporting.wait(minutes=5)
+        first, second = reporting.confirm(limit=2), reporting.confirm(limit=2)
+        assert (first.confirmed, first.more, second.confirmed, second.more) == (2, True, 1, False)
+
+    def test_a_stripe_that_does_not_answer_is_asked_three_times_and_no_more(self, reporting: Reporting) -> None:
+        for n in range(5):
+            reporting.close(100, user_id=f"user-{n}", stripe=f"cus_{n}")
+        reporting.report()
+        reporting.wait(hours=2)
+        reporting.standin.inject(FaultKind.DROP_BEFORE, path="/v1/billing/meters*", times=99)
+        before = len(reporting.standin.calls())
+        assert reporting.confirm().differing == 5
+        assert len(reporting.standin.calls()) - before == 3
+        assert reporting.ledger.rows("SELECT FROM invoices WHERE alarm IS NOT NULL") == [], (
+            "nobody knows of a difference"
+        )
+
     def test_only_whole_sums_are_confirmed(self, reporting: Reporting) -> None:
         reporting.close(100, 200)
         reporting.report(limit=1)

@@ -31,8 +31,9 @@ def report_owed() -> None:
 def confirm_reports() -> None:
     """Read back from Stripe whether what was told is counted."""
     own = runtime()
-    if own.stripe is not None:
-        reporting.confirm_reported(own.database, own.stripe, now=own.clock.now())
+    stripe = own.stripe
+    if stripe is not None:
+        go_on(own.clock, lambda: reporting.confirm_reported(own.database, stripe, now=own.clock.now()).more)
 
 
 def apply_webhooks() -> None:
