@@ -46,7 +46,8 @@ def add(user_id: str, email: str, plan_id: str, stripe_customer_id: str | None, 
 @customers.command()
 @click.argument("user_id")
 @click.argument("plan_id", metavar="PLAN")
-def plan(user_id: str, plan_id: str) -> None:
+@click.option("--at", type=INSTANT, help="From when on its prices count; only the end of the open period will do.")
+def plan(user_id: str, plan_id: str, at: datetime | None) -> None:
     """Put a customer on another plan.
 
     Its limits are in force at the next request, its prices from the customer's next period on.
@@ -54,7 +55,7 @@ def plan(user_id: str, plan_id: str) -> None:
     from tollkeeper.services.onboarding import move_customer
 
     here = runtime()
-    move = move_customer(here.database, user_id, plan_id, here.clock.now())
+    move = move_customer(here.database, user_id, plan_id, here.clock.now(), at=at)
     if move.before == move.after:
         click.echo(f"{user_id}: on plan {plan_id} already")
     else:

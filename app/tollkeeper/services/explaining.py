@@ -158,7 +158,9 @@ def _events_sql(line: InvoiceLine, user_id: str, models: Sequence[str]) -> str |
     """The statement that lists the very events behind a line, bounds half-open."""
     if line.kind in ("base_fee", "credit"):
         return None
-    chosen = f" AND model_id IN ({', '.join(map(_quoted, models))})" if models else ""
+    names = ", ".join(map(_quoted, models))
+    part = f"EXISTS (SELECT FROM jsonb_array_elements(parts) AS part WHERE part ->> 'model_id' IN ({names}))"
+    chosen = f" AND (model_id IN ({names}) OR {part})" if models else ""
     return (
         f"SELECT * FROM usage_events WHERE user_id = {_quoted(user_id)} "  # noqa: S608 - to be read and run by a person
         f'AND "timestamp" >= {_instant(line.period.start)} AND "timestamp" < {_instant(line.period.end)} '

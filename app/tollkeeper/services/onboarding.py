@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from tollkeeper.domain.customer import plain_text, validate_email, validate_user_id
 from tollkeeper.domain.errors import InvalidInput, NotFound, TollkeeperError
 from tollkeeper.domain.keys import generate_key, hash_key, key_prefix, looks_like_key
-from tollkeeper.domain.period import utc
+from tollkeeper.domain.period import period_of, utc
 from tollkeeper.domain.plan import Plan
 from tollkeeper.services.overriding import follow_customer
 from tollkeeper.services.trying import begin_trial, continue_trial
@@ -30,6 +30,7 @@ from tollkeeper.storage.customers import (
 from tollkeeper.storage.database import Database
 from tollkeeper.storage.keys import StoredKey, insert_key, keys_of, keys_with_prefix, revoke_key
 from tollkeeper.storage.plans import load_plan, lock_plans
+from tollkeeper.storage.usage_periods import period_at
 
 
 class CustomerExists(TollkeeperError):
@@ -130,16 +131,21 @@ def change_customer(
         return load_customer(connection, user_id)
 
 
-def move_customer(database: Database, user_id: str, plan_id: str, now: datetime) -> PlanMove:
+def move_customer(
+    database: Database, user_id: str, plan_id: str, now: datetime, *, at: datetime | None = None
+) -> PlanMove:
     """Put a customer on a plan: its limits count at once, its prices from the customer's next period on.
 
-    The plan must have the currency and the interval that the customer was metered in so far, else `InvalidInput`.
+    The plan must have the currency and the interval that the customer was metered in so far, else `InvalidInput`. So is an
+    `at` other than the end of the open period: a plan changes between periods.
     """
     with database.transaction() as connection:
         lock_plans(connection)
         customer = load_customer(connection, validate_user_id(user_id), lock=True)
         plan = load_plan(connection, plain_text(plan_id, "plan"))
         _check_continues(connection, customer, plan)
+        if at is not None:
+            _check_boundary(connection, customer, now, at)
         follow_customer(connection, user_id, load_plan(connection, customer.plan_id), plan, now)
         if plan.id != customer.plan_id:
             continue_trial(connection, user_id, plan, now)
@@ -228,3 +234,16 @@ def _check_continues(connection: Connection, customer: Customer, plan: Plan) -> 
     for field, was, becomes in zip(("currency", "interval"), billed, (plan.currency, plan.interval), strict=True):
         if was != becomes:
             raise InvalidInput("plan", f"one whose {field} is {was}, as metered so far, not {becomes} like {plan.id}")
+
+
+def _check_boundary(connection: Connection, customer: Customer, now: datetime, at: datetime) -> None:
+    """A period has one plan, so the instant of a change can only be the end of the one that is open."""
+    stored = period_at(connection, customer.user_id, now)
+    if stored is None:
+        interval = load_plan(connection, customer.plan_id).interval
+        end = period_of(interval, now, customer.period_anchor or customer.created_at).end
+    else:
+        end = stored.period_end
+    if utc(at, "at") != end:
+        expected = f"{end:%Y-%m-%dT%H:%M:%SZ}, the end of the open period, because a plan changes between periods"
+        raise InvalidInput("at", expected)
