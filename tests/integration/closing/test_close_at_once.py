@@ -90,6 +90,20 @@ def test_a_person_who_closes_waits_for_usage_that_is_just_being_stored(ledger: L
         assert close.result(timeout=10).closed == 1
 
 
+def test_closes_of_one_customer_queue_up_whichever_periods_they_are_about(ledger: Ledger) -> None:
+    ledger.plan(CENT)
+    ledger.customer()
+    ledger.use(tokens_in=5)
+    with psycopg.connect(ledger.database.url) as other, ThreadPoolExecutor(1) as pool:
+        other.execute("SELECT FROM customers FOR NO KEY UPDATE")
+        assert ledger.close(grace=1, as_of=DECEMBER + timedelta(seconds=1)).closed == 0, "a sweep goes on"
+        close = pool.submit(ledger.close)
+        time.sleep(0.2)
+        assert not close.done()
+        other.commit()
+        assert close.result(timeout=10).closed == 1
+
+
 def test_usage_that_comes_in_while_periods_close_is_billed_once_now_or_late(ledger: Ledger) -> None:
     ledger.plan(CENT)
     some_usage(ledger)

@@ -394,8 +394,9 @@ class TestRequestsThatStillRun:
         at = DECEMBER + timedelta(minutes=16)
         assert held.close(as_of=at, now=at, grace=300).closed == 1
 
-    def test_one_that_began_in_the_next_period_is_not_waited_for(self, held: Ledger) -> None:
-        held.run("UPDATE holds SET started_at = :at", at=DECEMBER)
+    @pytest.mark.parametrize("began", [DECEMBER, NOVEMBER - INSTANT])
+    def test_one_that_began_in_another_period_is_not_waited_for(self, held: Ledger, began: datetime) -> None:
+        held.run("UPDATE holds SET started_at = :at", at=began)
         at = DECEMBER + timedelta(minutes=6)
         assert held.close(as_of=at, now=at, grace=300).closed == 1
 

@@ -122,6 +122,16 @@ def test_the_base_fee_is_not_late_usage(ledger: Ledger) -> None:
     ]
 
 
+def test_a_close_of_earlier_periods_makes_no_room_for_late_usage_of_later_ones(ledger: Ledger) -> None:
+    ledger.plan(CENT)
+    ledger.customer()
+    ledger.use(tokens_in=5)
+    ledger.close()
+    ledger.use(tokens_in=7, stored=LATE)
+    ledger.close(as_of=NOVEMBER, now=LATE)
+    assert [row["period_start"] for row in ledger.rows("SELECT period_start FROM usage_periods")] == [NOVEMBER]
+
+
 class TestATotalBelowZero:
     def test_is_carried_forward_until_invoices_have_used_it_up(self, ledger: Ledger) -> None:
         ledger.plan(VOLUME)

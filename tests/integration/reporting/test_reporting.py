@@ -85,6 +85,17 @@ def test_an_invoice_with_nothing_to_report_is_final_at_once(reporting: Reporting
     assert reporting.invoice_status() == ["finalized"]
 
 
+def test_nothing_is_final_before_its_period_is_over(reporting: Reporting) -> None:
+    reporting.clock.set(NOVEMBER + timedelta(days=20))
+    reporting.ledger.plan(WITH_FEE)
+    reporting.ledger.customer(plan="fee")
+    reporting.ledger.close(now=reporting.clock.now())
+    assert reporting.report() == ReportingSummary()
+    assert reporting.invoice_status() == ["draft"]
+    reporting.clock.set(DECEMBER)
+    assert reporting.report().finalized == 1
+
+
 @pytest.mark.parametrize("collect", ["invoices", "off"])
 def test_what_stripe_does_not_price_is_not_reported(reporting: Reporting, collect: str) -> None:
     reporting.ledger.collect = collect

@@ -17,6 +17,7 @@ import pytest
 from integration.closing.ledger import DECEMBER, Ledger, wait_until
 from integration.reporting.conftest import CUSTOMER, Reporting
 from tollkeeper.payments.stripe import StripePayments
+from tollkeeper.services.reporting import report_owed
 from tollkeeper.testing import FaultKind, FrozenClock, Rules, StripeStandIn
 
 EVENTS = "/v1/billing/meter_events"
@@ -25,6 +26,7 @@ _REPORT = """
 import sys
 from datetime import datetime
 from tollkeeper.payments.stripe import StripePayments
+from tollkeeper.services.reporting import report_owed
 from tollkeeper.services.reporting import report_owed
 from tollkeeper.storage.database import Database
 with Database(sys.argv[1]) as database:
@@ -56,6 +58,22 @@ def test_while_one_call_about_a_customer_is_under_way_no_other_begins(reporting:
         assert reporting.report(insist=True).sent == 0
         assert slow.result().acknowledged == 1
     assert reporting.report().acknowledged == 1
+
+
+def test_a_reporter_that_was_given_up_changes_nothing_when_it_wakes_up(reporting: Reporting) -> None:
+    reporting.close(100)
+    reporting.standin.inject(FaultKind.HANG_BEFORE, path=EVENTS, seconds=1)
+    base = reporting.stripe._api_base
+    with ThreadPoolExecutor(1) as pool:
+        impatient = StripePayments(reporting.standin.api_key, api_base=base, timeout_seconds=0.6)
+        now = reporting.clock.now()
+        slow = pool.submit(report_owed, reporting.ledger.database, impatient, now=now)
+        wait_until(lambda: bool(reporting.sent()))
+        reporting.wait(minutes=2)
+        assert reporting.report().pending == 1, "the first call is still running there"
+        after_the_second = reporting.rows()
+        assert slow.result().pending == 1
+    assert reporting.rows() == after_the_second
 
 
 @pytest.mark.parametrize("applied", [True, False])
