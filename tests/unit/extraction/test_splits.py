@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tollkeeper.extraction.answer import AnswerReader
-from unit.extraction.samples import DONE, SAMPLES, Sample, chat_chunk, dump, read, sse
+from unit.extraction.samples import DONE, SAMPLES, Sample, chat_chunk, dump, lines, read, sse
 
 SMALL = tuple(sample for sample in SAMPLES if len(sample.body) < 10_000)
 
@@ -50,6 +50,54 @@ def test_an_event_stream_may_end_its_lines_in_any_way_and_be_cut_inside_them(end
     for size in (1, 2, 3, 7):
         pieces = [body[place : place + size] for place in range(0, len(body), size)]
         assert read(b"", pieces=pieces) == whole
+
+
+@pytest.mark.parametrize("size", [1_000, 40_000, 65_537])
+def test_texts_too_large_to_hold_may_come_in_pieces(size: int) -> None:
+    usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+    large = {**chat_chunk({"content": "Nine"}), "padding": "x" * 150_000}
+    stream = sse(
+        large, b": " + b"y" * 100_000, chat_chunk({"content": "o'clock"}), large, chat_chunk(None, usage), DONE
+    )
+    for body in (stream, lines(large, chat_chunk(None, usage)), dump([large, chat_chunk(None, usage)])):
+        pieces = [body[place : place + size] for place in range(0, len(body), size)]
+        reading = read(b"", pieces=pieces)
+        assert reading == read(body)
+        assert (reading.state, reading.tokens_in, reading.tokens_out) == ("reported", 5, 2)
+        assert reading.seen_text_bytes == (15 if body is stream else 4)
+
+
+def test_line_ends_may_be_mixed() -> None:
+    body = (
+        b'data: {"choices": [],\r\ndata: "usage": null}\r\n\n'
+        b'data: {"choices": [],\rdata: "usage": {"prompt_tokens": 5}}\r\r\n'
+    )
+    whole = read(body)
+    assert (whole.state, whole.tokens_in) == ("reported", 5)
+    assert read(b"", pieces=[body[place : place + 1] for place in range(len(body))]) == whole
+
+
+def test_the_last_line_of_a_stream_may_lack_its_end() -> None:
+    chunks = (chat_chunk({"content": "Nine"}), chat_chunk(None, {"prompt_tokens": 5, "completion_tokens": 2}))
+    assert read(sse(*chunks).rstrip()).tokens_in == 5
+    reading = read(sse(*chunks, DONE).rstrip())
+    assert (reading.state, reading.ended) == ("reported", True)
+    assert not read(sse(*chunks).rstrip()).ended
+
+
+def test_a_broken_line_among_others_is_passed_over_and_empty_ones_are_nothing() -> None:
+    usage = {"prompt_tokens": 5, "completion_tokens": 2}
+    body = lines(chat_chunk({"content": "Nine"})) + b'{"oops\n\n \r\n' + lines(chat_chunk(None, usage))
+    for content_type in (None, b"application/x-ndjson"):
+        reading = read(body, content_type=content_type)
+        assert (reading.state, reading.tokens_in, reading.seen_text_bytes) == ("reported", 5, 4)
+    first_broken = read(b'{"oops\n' + body, content_type=b"application/jsonl")
+    assert (first_broken.state, first_broken.tokens_in) == ("reported", 5)
+
+
+def test_an_event_over_several_lines_that_is_whole_leaves_no_doubt() -> None:
+    body = sse(b'data: {"choices":\ndata: [{"delta": {"content": "Nine"}}]}')
+    assert (read(body).state, read(body).seen_text_bytes) == ("not_reported", 4)
 
 
 def test_empty_chunks_and_every_kind_of_bytes_are_taken() -> None:
