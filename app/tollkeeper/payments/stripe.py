@@ -142,7 +142,7 @@ class StripePayments:
             return answer
         if getattr(answer, "object", None) != "list":
             return OutcomeUnknown("the answer is not a list of meters")
-        return AccountAnswers(livemode=_livemode(self._api_key))
+        return AccountAnswers(livemode=livemode_of(self._api_key))
 
     def _answer(self, ask: Callable[[], Result]) -> Result:
         answer = self._outcome(ask)
@@ -239,7 +239,8 @@ def _minute_at_or_after(at: datetime) -> int:
     return math.ceil(at.timestamp() / 60) * 60
 
 
-def _livemode(api_key: str) -> bool | None:
+def livemode_of(api_key: str) -> bool | None:
+    """Whether a key is for live mode, None where its form does not tell."""
     kind = re.match("(?:sk|rk)_(live|test)_", api_key)
     return kind[1] == "live" if kind else None
 

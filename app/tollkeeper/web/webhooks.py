@@ -9,7 +9,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from tollkeeper.domain.errors import StoreUnavailable, TollkeeperError
+from tollkeeper.payments.stripe import livemode_of
 from tollkeeper.runtime import Runtime
+from tollkeeper.services.receiving import receive_stripe
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +46,9 @@ class StripeWebhook:
         return JSONResponse({"received": True})
 
     def _receive(self, body: bytes, header: str | None, secret: str) -> None:
-        from tollkeeper.services.receiving import receive_stripe
-
-        receive_stripe(self._runtime.database, body, header, secret, now=self._runtime.clock.now())
+        key = self._runtime.settings.stripe_api_key
+        livemode = None if key is None else livemode_of(key.get_secret_value())
+        receive_stripe(self._runtime.database, body, header, secret, now=self._runtime.clock.now(), livemode=livemode)
 
 
 async def _bounded_body(request: Request) -> bytes:
