@@ -125,12 +125,6 @@ def anchor_customers(connection: Connection, plan_id: str) -> None:
     )
 
 
-def existing_customers(connection: Connection, user_ids: list[str]) -> set[str]:
-    """Those of the names that are customers."""
-    rows = all_rows(connection, "SELECT user_id FROM customers WHERE user_id = ANY(:users)", users=user_ids)
-    return {row["user_id"] for row in rows}
-
-
 def billed_in(connection: Connection, user_id: str) -> tuple[str, str] | None:
     """Currency and interval of the customer's newest period, or None where nothing was metered yet."""
     row = first_row(
