@@ -25,8 +25,10 @@ LONGEST_LITERAL: Final = 64
 LONGEST_LIST: Final = 4_096
 """Further elements of a list at a known place are skipped."""
 
+# A group that can backtrack is made atomic, `(?>…)`, and not possessive: Python before 3.11.5 matches the latter wrongly
+# (github.com/python/cpython/issues/106052).
 _SPACE: Final = re.compile(rb"[ \t\r\n]*+")
-_STRING_BODY: Final = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
+_STRING_BODY: Final = re.compile(rb'(?>(?:[^"\\]++|\\.)*)', re.DOTALL)
 _LITERAL_BODY: Final = re.compile(rb"[-+.0-9A-Za-z]*+")
 _OPENING: Final = re.compile(rb"[\[{]++")
 _CLOSING: Final = re.compile(rb"[\]}]++")
@@ -47,10 +49,10 @@ _OPEN_OBJECT, _CLOSE_OBJECT, _OPEN_LIST, _CLOSE_LIST = b"{"[0], b"}"[0], b"["[0]
 def _skippable(levels: int) -> bytes:
     """A pattern for what can be skipped in one go: anything but brackets, or whole brackets nested so many levels deep.
 
-    Possessive throughout, so a bracket that is not closed in time costs one look at each level and no more.
+    Nothing is given back once it matched, so a bracket that is not closed in time costs one look at each level and no more.
     """
     nested = rb"" if levels == 0 else rb"|[\[{]" + _skippable(levels - 1) + rb"[\]}]"
-    return rb'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+"' + nested + rb")*+"
+    return rb'(?>(?:[^"\[\]{}]++|"(?>(?:[^"\\]++|\\.)*)"' + nested + rb")*)"
 
 
 _SKIPPABLE: Final = re.compile(_skippable(levels=3), re.DOTALL)
