@@ -11,8 +11,9 @@ TYPED := app workers alembic tests
 demo: $(READY)
 	$(BIN)/tollkeeper demo
 
+# Most tests wait for servers, so two processes of them share two cores well; each has servers of its own.
 test: lint
-	$(BIN)/python -m pytest --durations=10
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --durations=10
 
 lint: $(READY)
 	$(BIN)/ruff check

@@ -1,11 +1,13 @@
 """What the whole suite shares: real servers, a database of its own for each test, and a clock that stands still.
 
 The servers are those of `DATABASE_URL` and `REDIS_URL` where these are set, else embedded ones. Of a PostgreSQL that was
-named only databases made here are touched (so its user must be allowed to make some), of a Redis only database 15.
+named only databases made here are touched (so its user must be allowed to make some), of a Redis only database 15, and those
+just below it where several processes run the tests.
 """
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +22,8 @@ from psycopg import sql
 from tollkeeper.embedded import Addresses, services_from_environment
 from tollkeeper.testing.clock import FrozenClock
 
-_REDIS_DATABASE = 15
+# Each process of pytest-xdist (gw0, gw1, …) has one of its own: a test empties it before it begins.
+_REDIS_DATABASE = 15 - int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 
 
 @pytest.fixture(scope="session")
