@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from celery import Celery
 
+from tollkeeper.acting import acting_as
 from tollkeeper.settings import Settings, read_settings
 from tollkeeper_workers import process
 from tollkeeper_workers.schedule import SCHEDULE
@@ -26,7 +29,7 @@ def install(celery_app: Celery, settings: Settings | None = None) -> None:
     process.use(settings)
     for name, function in TASKS.items():
         celery_app.task(
-            function,
+            _as_worker(function),
             name=name,
             serializer="json",
             ignore_result=True,
@@ -40,6 +43,17 @@ def install(celery_app: Celery, settings: Settings | None = None) -> None:
         task_routes=[{"tollkeeper.*": {"queue": QUEUE}}, *_listed(conf.task_routes)],
         beat_schedule={**(conf.beat_schedule or {}), **_entries(settings)},
     )
+
+
+def _as_worker(function: Callable[[], None]) -> Callable[[], None]:
+    """The task as Celery runs it: what it does was asked for by nobody."""
+
+    @wraps(function)
+    def task() -> None:
+        with acting_as("worker"):
+            function()
+
+    return task
 
 
 def _listed(routes: Any) -> list[Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from tollkeeper.cli.edge import Edge
+from tollkeeper.acting import acting_as
+from tollkeeper.cli.edge import Edge, os_user
 
 __all__ = ["main"]
 
@@ -24,11 +25,15 @@ __all__ = ["main"]
         "invoices": ("tollkeeper.cli.invoices", "Draft, preview, explain and list invoices."),
         "stripe": ("tollkeeper.cli.stripe", "Report to Stripe what is owed."),
         "reconcile": ("tollkeeper.cli.reconcile", "Compare events, totals, invoices and Stripe."),
+        "audit": ("tollkeeper.cli.audit", "Show who changed what, and when."),
     },
 )
+@click.option("--by", metavar="NAME", help="Who acts, for the audit trail; the user of this machine if left out.")
 @click.version_option(package_name="tollkeeper", message="%(prog)s %(version)s")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context, by: str | None) -> None:
     """Metering, spend caps, invoices and Stripe reporting for AI APIs.
 
     Settings come from the environment: DATABASE_URL, REDIS_URL, STRIPE_API_KEY and the TOLLKEEPER_ variables.
     """
+    context.with_resource(acting_as(f"cli {by or os_user()}"))

@@ -87,8 +87,9 @@ def change(
     """Change what is known of a customer; what is left out stays."""
     from tollkeeper.services.onboarding import change_customer
 
+    here = runtime()
     customer = change_customer(
-        runtime().database, user_id, email=email, stripe_customer_id=stripe_customer_id, status=status
+        here.database, user_id, here.clock.now(), email=email, stripe_customer_id=stripe_customer_id, status=status
     )
     at_stripe = f", at Stripe {customer.stripe_customer_id}" if customer.stripe_customer_id else ""
     click.echo(f"{user_id}: {customer.status}, {customer.email or 'no address'}{at_stripe}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -90,6 +91,14 @@ def as_failure(error: Exception) -> Failure | None:
     if isinstance(sqlstate, str):
         return Failure(f"PostgreSQL refused: {str(cause).strip().splitlines()[0]}")
     return None
+
+
+def os_user() -> str:
+    """Who is logged in here; a container's user may have no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "somebody"
 
 
 def runtime() -> Runtime:

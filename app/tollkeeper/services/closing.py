@@ -15,6 +15,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from tollkeeper.domain.errors import StoreUnavailable, TollkeeperError
 from tollkeeper.services.drafting import Drafting
+from tollkeeper.services.noting import note_close
 from tollkeeper.services.opening import open_missing
 from tollkeeper.services.owing import reports_owed
 from tollkeeper.storage.credits import insert_entries, lock_grants
@@ -184,6 +185,7 @@ class _Run:
             insert_entries(connection, outcome.credits, self._due.now)
             insert_reports(connection, outcome.reports)
             park_periods(connection, outcome.parked)
+            note_close(connection, outcome, self._due.now)
         self.closed += len(outcome.closed)
         self.invoices += len(outcome.drafts)
         return bool(users)

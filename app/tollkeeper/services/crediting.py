@@ -20,6 +20,7 @@ from tollkeeper.domain.money import BIGINT_MAX
 from tollkeeper.domain.period import Period, period_of, periods_between, utc
 from tollkeeper.domain.pricing import Tariff, rate
 from tollkeeper.domain.usage import Totals
+from tollkeeper.storage.audit import record
 from tollkeeper.storage.credits import Entry, StoredGrant, grants_of, insert_grant
 from tollkeeper.storage.customers import load_customer
 from tollkeeper.storage.database import Database
@@ -69,7 +70,19 @@ def grant(
             renewed_for=period_of(plan.interval, now, customer.period_anchor or customer.created_at).start,
         )
         insert_grant(connection, made)
+        record(connection, "credit.granted", str(made.id), now, user_id=user_id, after=_told(made))
     return made
+
+
+def _told(made: StoredGrant) -> dict[str, object]:
+    """What the audit trail keeps of a grant."""
+    return {
+        "unit": made.unit,
+        "amount": made.amount,
+        "priority": made.priority,
+        "expires_at": made.expires_at,
+        "every": made.every,
+    }
 
 
 def list_grants(database: Database, user_id: str) -> list[StoredGrant]:

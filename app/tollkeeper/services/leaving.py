@@ -13,6 +13,7 @@ from tollkeeper.domain.errors import InvalidInput
 from tollkeeper.domain.period import utc
 from tollkeeper.services.opening import open_missing
 from tollkeeper.services.previewing import unused_period
+from tollkeeper.storage.audit import record
 from tollkeeper.storage.customers import load_customer
 from tollkeeper.storage.database import Database
 from tollkeeper.storage.periods import NewPeriod, insert_periods, stored_period
@@ -42,10 +43,10 @@ def close_customer(database: Database, user_id: str, now: datetime, at: datetime
         if at is not None and (stored := stored_period(connection, user_id, at)) is not None:
             _check_open(stored.status, stored.period.start == at)
         refuse_requests(connection, user_id)
-    return _cut(database, user_id, now if at is None else at, fixed=at is not None)
+    return _cut(database, user_id, now if at is None else at, now, fixed=at is not None)
 
 
-def _cut(database: Database, user_id: str, at: datetime, *, fixed: bool) -> datetime:
+def _cut(database: Database, user_id: str, at: datetime, now: datetime, *, fixed: bool) -> datetime:
     """End the period. Requests that were under way meanwhile move the instant behind them, unless it was given."""
     with database.transaction() as connection:
         load_customer(connection, user_id, lock=True)
@@ -60,6 +61,7 @@ def _cut(database: Database, user_id: str, at: datetime, *, fixed: bool) -> date
                 [NewPeriod(user_id, unused.period, unused.plan_id, unused.plan_version, unused.currency)],
             )
         end_period(connection, user_id, at)
+        record(connection, "customer.left", user_id, now, user_id=user_id, after={"closed_at": at})
     return at
 
 

@@ -17,6 +17,7 @@ from tollkeeper.domain.period import period_of, utc
 from tollkeeper.domain.plan import Plan
 from tollkeeper.services.overriding import follow_customer
 from tollkeeper.services.trying import begin_trial, continue_trial
+from tollkeeper.storage.audit import difference, record, shown_address
 from tollkeeper.storage.customers import (
     Customer,
     billed_in,
@@ -87,6 +88,7 @@ def add_customer(
         _check_anchor(plan, wanted.period_anchor)
         if insert_customer(connection, _anchored(wanted, now)):
             begin_trial(connection, user_id, plan, now)
+            _record_added(connection, wanted, now)
             return Added(wanted, existed=False)
         found = load_customer(connection, user_id)
     differences = ", ".join(_differences(found, wanted))
@@ -105,11 +107,13 @@ def welcome(database: Database, user_id: str, plan_id: str, now: datetime) -> No
         plan = load_plan(connection, plan_id)
         if insert_customer(connection, _anchored(newcomer, now)):
             begin_trial(connection, user_id, plan, now)
+            _record_added(connection, newcomer, now)
 
 
 def change_customer(
     database: Database,
     user_id: str,
+    now: datetime,
     *,
     email: str | None = None,
     stripe_customer_id: str | None = None,
@@ -120,7 +124,7 @@ def change_customer(
     Raises `InvalidInput`, `NotFound` and `StripeCustomerTaken`.
     """
     with database.transaction() as connection:
-        load_customer(connection, validate_user_id(user_id), lock=True)
+        before = load_customer(connection, validate_user_id(user_id), lock=True)
         update_customer(
             connection,
             user_id,
@@ -128,7 +132,11 @@ def change_customer(
             stripe_customer_id=_stripe_customer(stripe_customer_id),
             status=status,
         )
-        return load_customer(connection, user_id)
+        after = load_customer(connection, user_id)
+        was, becomes = difference(_told(before), _told(after))
+        if was != becomes or before.email != after.email:
+            record(connection, "customer.changed", user_id, now, user_id=user_id, before=was, after=becomes)
+        return after
 
 
 def move_customer(
@@ -149,6 +157,8 @@ def move_customer(
         follow_customer(connection, user_id, load_plan(connection, customer.plan_id), plan, now)
         if plan.id != customer.plan_id:
             continue_trial(connection, user_id, plan, now)
+            was, becomes = {"plan_id": customer.plan_id}, {"plan_id": plan.id}
+            record(connection, "customer.moved", user_id, now, user_id=user_id, before=was, after=becomes)
         set_plan(connection, user_id, plan.id, anchor=now.replace(microsecond=0))
     return PlanMove(customer.plan_id, plan.id)
 
@@ -174,6 +184,7 @@ def issue_key(
             raise NotFound("customer", user_id)
         key = generate_key(random)
         insert_key(connection, user_id, hash_key(key), key_prefix(key), now)
+        record(connection, "key.issued", key_prefix(key), now, user_id=user_id)
     return key
 
 
@@ -197,7 +208,24 @@ def revoke(database: Database, key: str, now: datetime) -> StoredKey:
         if len(found) > 1:
             raise InvalidInput("key", f"the whole key, because {len(found)} keys begin with {prefix}")
         revoke_key(connection, found[0].key_hash, now)
+        if found[0].revoked_at is None:
+            record(connection, "key.revoked", found[0].prefix, now, user_id=found[0].user_id)
     return found[0]
+
+
+def _record_added(connection: Connection, customer: Customer, now: datetime) -> None:
+    user_id = customer.user_id
+    record(connection, "customer.added", user_id, now, user_id=user_id, after=_told(customer))
+
+
+def _told(customer: Customer) -> dict[str, object]:
+    """What the audit trail keeps of a customer."""
+    return {
+        "email": shown_address(customer.email),
+        "plan_id": customer.plan_id,
+        "stripe_customer_id": customer.stripe_customer_id,
+        "status": customer.status,
+    }
 
 
 def _stripe_customer(stripe_customer_id: str | None) -> str | None:

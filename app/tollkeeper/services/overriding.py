@@ -16,6 +16,7 @@ from tollkeeper.domain.errors import InvalidInput
 from tollkeeper.domain.own_terms import OwnTerms
 from tollkeeper.domain.plan import Plan
 from tollkeeper.services.repricing import reprice_open_periods
+from tollkeeper.storage.audit import difference, record
 from tollkeeper.storage.customers import load_customer
 from tollkeeper.storage.database import Database
 from tollkeeper.storage.own_terms import own_charges_on, own_terms_of, save_own_terms
@@ -47,6 +48,9 @@ def override(
         before = own_terms_of(connection, user_id)
         after = _merged(before, given, clear)
         save_own_terms(connection, user_id, after)
+        was, becomes = difference(_told(before), _told(after))
+        if was != becomes:
+            record(connection, "customer.overridden", user_id, now, user_id=user_id, before=was, after=becomes)
         charges = (after.discount_percent, after.prices) != (before.discount_percent, before.prices)
         if charges or (immediate and after.changes_charges):
             plan = load_plan(connection, customer.plan_id)
@@ -77,6 +81,15 @@ def refuse_other_currency(connection: Connection, before: Plan, after: Plan) -> 
     if owners and before.currency != after.currency:
         expected = f"{before.currency}, because customer {owners[0]} has prices of their own in it"
         raise InvalidInput(f"plans.{after.id}.currency", expected)
+
+
+def _told(terms: OwnTerms) -> dict[str, object]:
+    """What the audit trail keeps of a customer's own terms."""
+    return {
+        "spend_cap": terms.spend_cap,
+        "discount_percent": terms.discount_percent,
+        "prices": [price.to_json() for price in terms.prices],
+    }
 
 
 def _merged(before: OwnTerms, given: OwnTerms, clear: frozenset[Term]) -> OwnTerms:

@@ -19,6 +19,7 @@ from tollkeeper.domain.plan import Plan
 from tollkeeper.domain.pricing import Price, Tier
 from tollkeeper.services.overriding import follow_plan, refuse_other_currency
 from tollkeeper.services.repricing import reprice_open_periods
+from tollkeeper.storage.audit import record
 from tollkeeper.storage.customers import anchor_customers
 from tollkeeper.storage.database import Database
 from tollkeeper.storage.plans import (
@@ -120,6 +121,15 @@ def _save(connection: Connection, plan: Plan, change: PlanChange, now: datetime)
         follow_plan(connection, plan, now, immediate=change.immediate)
     if plan.interval == "anniversary":
         anchor_customers(connection, plan.id)
+    changed = (*change.charges, *change.limits)
+    record(
+        connection,
+        f"plan.{change.kind}",
+        plan.id,
+        now,
+        before={one.field: one.before for one in changed},
+        after={"version": change.version, "immediate": change.immediate, **{one.field: one.after for one in changed}},
+    )
 
 
 def _counts_now(connection: Connection, plan_id: str) -> bool:

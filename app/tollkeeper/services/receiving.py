@@ -16,9 +16,12 @@ from uuid import UUID
 from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
+from tollkeeper.acting import acting_as
 from tollkeeper.domain.customer import plain_text
 from tollkeeper.domain.errors import InvalidInput, StoreUnavailable, TollkeeperError
 from tollkeeper.payments.signature import verify_stripe
+from tollkeeper.services.noting import note_moves
+from tollkeeper.storage.audit import record
 from tollkeeper.storage.database import Database
 from tollkeeper.storage.invoices import (
     Invoice,
@@ -116,6 +119,11 @@ def apply_pending_webhooks(database: Database, *, now: datetime, limit: int = 10
 
 def _apply(database: Database, provider: Provider, event_id: str, now: datetime) -> WebhookState | None:
     """Make of an event what can be made of it; None where somebody else does so or has done."""
+    with acting_as(f"{provider} {event_id}"):
+        return _apply_as(database, provider, event_id, now)
+
+
+def _apply_as(database: Database, provider: Provider, event_id: str, now: datetime) -> WebhookState | None:
     event: StoredWebhook | None = None
     try:
         with database.transaction() as connection:
@@ -123,7 +131,7 @@ def _apply(database: Database, provider: Provider, event_id: str, now: datetime)
             if event is None:
                 return None
             state, reason = _outcome(connection, event, now)
-            save_webhook(connection, provider, event_id, state, now, reason)
+            _save(connection, event, state, now, reason)
             return state
     except (DataError, IntegrityError, InvalidInput) as error:
         if event is None:
@@ -131,8 +139,14 @@ def _apply(database: Database, provider: Provider, event_id: str, now: datetime)
         log.exception("webhook event %s cannot be applied", event_id)
         failed: WebhookState = "failed" if event.attempts + 1 >= _MOST_FAILURES else "pending"
         with database.transaction() as connection:
-            save_webhook(connection, provider, event_id, failed, now, type(error).__name__)
+            _save(connection, event, failed, now, type(error).__name__)
         return failed
+
+
+def _save(connection: Connection, event: StoredWebhook, state: WebhookState, now: datetime, reason: str | None) -> None:
+    save_webhook(connection, event.provider, event.event_id, state, now, reason)
+    if state in ("applied", "failed"):  # the others change nothing, and there may be very many
+        record(connection, f"webhook.{state}", event.event_id, now, after={"type": event.type}, reason=reason)
 
 
 def _outcome(connection: Connection, event: StoredWebhook, now: datetime) -> tuple[WebhookState, str | None]:
@@ -151,6 +165,7 @@ def _outcome(connection: Connection, event: StoredWebhook, now: datetime) -> tup
     _compare(connection, invoice, about, status)
     if _RANK[status] > _RANK[invoice.status]:
         save_status(connection, invoice.id, status, about.moved_at(status) or event.received_at)
+        note_moves(connection, [invoice], status, now)
     return "applied", None
 
 

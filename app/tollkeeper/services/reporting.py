@@ -26,7 +26,9 @@ from tollkeeper.payments.outcome import (
     RateLimited,
     Refused,
 )
+from tollkeeper.services.noting import note_moves
 from tollkeeper.services.reading import SumReader, Untold
+from tollkeeper.storage.audit import record
 from tollkeeper.storage.database import Database
 from tollkeeper.storage.invoices import call_off_alarm, finalize_reported, sound_alarm
 from tollkeeper.storage.reports import (
@@ -113,7 +115,7 @@ def report_owed(
         if run.gave_up:
             break
     with database.transaction() as connection:
-        run.finalized += finalize_reported(connection, now)
+        run.finalize(connection)
         left = count_unacknowledged(connection, until)
     rejected = left.pop("rejected", 0)
     return ReportingSummary(
@@ -201,6 +203,19 @@ class _Run:
                     sound_alarm(connection, invoice_id, reason)
         return False
 
+    def finalize(self, connection: Connection, invoice_id: UUID | None = None) -> None:
+        """Let drafts (or one) be final that Stripe was told all of."""
+        final = finalize_reported(connection, self._now, invoice_id)
+        note_moves(connection, final, "finalized", self._now)
+        self.finalized += len(final)
+
+    def _record_outcome(self, connection: Connection, report: Report) -> None:
+        told = {"event_name": report.event_name, "value": report.value, "invoice_id": report.invoice_id}
+        kind = f"report.{report.state}"
+        record(
+            connection, kind, report.identifier, self._now, user_id=report.user_id, after=told, reason=report.last_error
+        )
+
     def _claim(self, candidate: Candidate) -> Report | None:
         """Write down that the row is about to be sent (or read back), and commit that before anything is done."""
         with self._database.transaction() as connection:
@@ -275,7 +290,8 @@ class _Run:
         if save_report(connection, done, claimed=report.attempts):
             call_off_alarm(connection, report.invoice_id, _rejection(report))
             self.acknowledged += 1
-            self.finalized += finalize_reported(connection, self._now, report.invoice_id)
+            self._record_outcome(connection, done)
+            self.finalize(connection, report.invoice_id)
 
     def _put_off(
         self, report: Report, reason: str, *, wait: timedelta, applied: bool = True, alarm: bool = False
@@ -298,7 +314,8 @@ class _Run:
         log.error("Stripe rejects report %s: %s", report.identifier, reason)
         rejected = replace(_unsent(report), state="rejected", next_attempt_at=None, last_error=reason)
         with self._database.transaction() as connection:
-            save_report(connection, rejected, claimed=report.attempts)
+            if save_report(connection, rejected, claimed=report.attempts):
+                self._record_outcome(connection, rejected)
             sound_alarm(connection, report.invoice_id, _rejection(report))
 
     def _identifier_taken(self, report: Report) -> None:

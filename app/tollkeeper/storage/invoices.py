@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias
@@ -173,25 +173,27 @@ def carried_balances(connection: Connection, users: Sequence[str]) -> dict[tuple
     return {(row["user_id"], row["currency"]): int(row["left"]) for row in rows}
 
 
-def finalize_reported(connection: Connection, now: datetime, invoice_id: UUID | None = None) -> int:
-    """Finalize drafts (or one) whose period is over and whose every report Stripe has acknowledged; how many.
+def finalize_reported(connection: Connection, now: datetime, invoice_id: UUID | None = None) -> list[Invoice]:
+    """Finalize drafts (or one) whose period is over and whose every report Stripe has acknowledged; as they were before.
 
     One that has nothing to report owes Stripe nothing, so it is final too, unless an alarm on it waits for a person.
     """
     change(connection, "SELECT FROM invoices WHERE id = :id FOR UPDATE", id=invoice_id)
-    return change(
+    rows = all_rows(
         connection,
-        """
+        f"""
         UPDATE invoices AS i SET status = 'finalized', finalized_at = :now
         WHERE i.status = 'draft' AND i.collect = 'meters' AND i.period_end <= :now
           AND (i.alarm IS NULL OR EXISTS (SELECT FROM stripe_reports AS r WHERE r.invoice_id = i.id))
           AND (CAST(:id AS uuid) IS NULL OR i.id = :id)
           AND NOT EXISTS (SELECT FROM stripe_reports AS r
                           WHERE r.invoice_id = i.id AND r.state NOT IN ('acknowledged', 'confirmed'))
-        """,
+        RETURNING {_COLUMNS}
+        """,  # noqa: S608 - put together from constants
         now=now,
         id=invoice_id,
     )
+    return [replace(_invoice(row), status="draft", finalized_at=None) for row in rows]
 
 
 def sound_alarm(connection: Connection, invoice_id: UUID, alarm: str) -> None:

@@ -179,11 +179,11 @@ def test_once_metered_a_customer_keeps_currency_and_interval(database: Database,
 def test_what_is_given_is_changed_and_the_rest_stays(database: Database) -> None:
     add(database)
 
-    changed = change_customer(database, "ada", email="new@example.com", stripe_customer_id="cus_9")
+    changed = change_customer(database, "ada", NOW, email="new@example.com", stripe_customer_id="cus_9")
 
     assert changed == stored(database)
     assert (changed.email, changed.stripe_customer_id, changed.status) == ("new@example.com", "cus_9", "active")
-    assert change_customer(database, "ada", status="suspended") == replace(changed, status="suspended")
+    assert change_customer(database, "ada", NOW, status="suspended") == replace(changed, status="suspended")
 
 
 def test_a_change_is_checked_like_a_new_customer(database: Database) -> None:
@@ -191,11 +191,11 @@ def test_a_change_is_checked_like_a_new_customer(database: Database) -> None:
     add(database, "bob")
 
     with pytest.raises(StripeCustomerTaken):
-        change_customer(database, "bob", stripe_customer_id="cus_1")
+        change_customer(database, "bob", NOW, stripe_customer_id="cus_1")
     with pytest.raises(InvalidInput, match="email: expected one mail address"):
-        change_customer(database, "bob", email="bob")
+        change_customer(database, "bob", NOW, email="bob")
     with pytest.raises(NotFound, match="no customer 'eve'"):
-        change_customer(database, "eve", email="e@example.com")
+        change_customer(database, "eve", NOW, email="e@example.com")
 
 
 def test_only_a_customer_that_exists_can_move_and_only_to_a_plan_that_does(database: Database) -> None:
