@@ -182,7 +182,7 @@ def test_a_mistake_is_told_and_breaks_nothing(remote: StandInRemote) -> None:
 def test_a_thread_serves_it_until_the_block_ends(standin: StripeStandIn) -> None:
     with standin.serve() as server:
         assert sdk_client(standin.api_key, server.url).v1.customers.create({})
-        assert any(thread.name == "stripe-standin" for thread in threading.enumerate())
+        assert any(thread.name == "standin" for thread in threading.enumerate())
 
     with pytest.raises(stripe.APIConnectionError):
         sdk_client(standin.api_key, server.url).v1.customers.list()

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from tollkeeper.clock import Clock
-from tollkeeper.testing.stripe_standin.ids import Ids
+from tollkeeper.testing.standin.ids import Ids
 from tollkeeper.testing.stripe_standin.problem import no_such
 
 Body = dict[str, Any]

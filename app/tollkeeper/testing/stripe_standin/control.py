@@ -16,39 +16,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
+from tollkeeper.testing.standin.control import Deed, instant
 
 if TYPE_CHECKING:
     from tollkeeper.testing.stripe_standin.standin import StripeStandIn
-
-Deed = Callable[["StripeStandIn", dict[str, Any]], Any]
-
-
-def routes(standin: StripeStandIn) -> list[Route]:
-    return [Route(f"/_standin{path}", _endpoint(standin, deed), methods=[method]) for method, path, deed in _DEEDS]
-
-
-def _endpoint(standin: StripeStandIn, deed: Deed) -> Callable[[Request], Any]:
-    async def endpoint(request: Request) -> Response:
-        try:
-            asked = await request.json() if await request.body() else {}
-            return _json(await run_in_threadpool(deed, standin, asked), 200)
-        except (KeyError, TypeError, ValueError, OSError) as error:
-            return _json({"error": f"{type(error).__name__}: {error}"}, 400)
-
-    return endpoint
-
-
-def _json(answer: Any, status: int) -> Response:
-    return Response(json.dumps(answer, default=str), status, media_type="application/json")
 
 
 def _overview(standin: StripeStandIn, asked: dict[str, Any]) -> dict[str, Any]:
@@ -75,12 +49,12 @@ def _age(asked: dict[str, Any]) -> timedelta:
 
 
 def _invoice(standin: StripeStandIn, asked: dict[str, Any]) -> dict[str, Any]:
-    start, end = _instant(asked.pop("period_start")), _instant(asked.pop("period_end"))
+    start, end = instant(asked.pop("period_start")), instant(asked.pop("period_end"))
     return standin.invoice(period_start=start, period_end=end, **asked)
 
 
 def _deliver(standin: StripeStandIn, asked: dict[str, Any]) -> dict[str, Any]:
-    signed_at = _instant(asked["signed_at"]) if asked.get("signed_at") else None
+    signed_at = instant(asked["signed_at"]) if asked.get("signed_at") else None
     return standin.deliver(
         asked["url"],
         asked["secret"],
@@ -91,14 +65,7 @@ def _deliver(standin: StripeStandIn, asked: dict[str, Any]) -> dict[str, Any]:
     ).as_dict()
 
 
-def _instant(text: str) -> datetime:
-    instant = datetime.fromisoformat(text)
-    if instant.tzinfo is None:
-        raise ValueError(f"{text} has no offset")
-    return instant
-
-
-_DEEDS: tuple[tuple[str, str, Deed], ...] = (
+DEEDS: tuple[tuple[str, str, Deed[StripeStandIn]], ...] = (
     ("GET", "", _overview),
     ("GET", "/calls", lambda standin, asked: standin.calls()),
     ("GET", "/meter_events", lambda standin, asked: standin.meter_events()),

@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
+from tollkeeper.testing.standin.delivery import Delivery
+from tollkeeper.testing.standin.remote import Remote
 from tollkeeper.testing.stripe_standin.account import Body
-from tollkeeper.testing.stripe_standin.delivery import Delivery
 
 
-class StandInRemote:
+class StandInRemote(Remote):
     """Drives the stand-in at `url` by the names that `StripeStandIn` has; a refusal is a `ValueError`."""
-
-    def __init__(self, url: str, timeout_seconds: float = 15) -> None:
-        self.url = url
-        self._address = urlsplit(url).netloc
-        self._timeout_seconds = timeout_seconds
-
-    def calls(self) -> list[Body]:
-        return list(self._ask("GET", "calls"))
 
     def meter_events(self) -> list[Body]:
         return list(self._ask("GET", "meter_events"))
-
-    def inject(self, kind: str, **matching: Any) -> None:
-        self._ask("POST", "faults", {"kind": kind, **matching})
-
-    def faults(self) -> list[Body]:
-        return list(self._ask("GET", "faults"))
-
-    def clear_faults(self) -> None:
-        self._ask("DELETE", "faults")
 
     def prune_idempotency_keys(self, older_than: timedelta = timedelta(0)) -> int:
         age = {"older_than_seconds": older_than.total_seconds()}
@@ -73,15 +54,3 @@ class StandInRemote:
             "overrides": overrides,
         }
         return Delivery(**self._ask("POST", "deliver", asked))
-
-    def _ask(self, method: str, path: str, asked: Body | None = None) -> Any:
-        connection = http.client.HTTPConnection(self._address, timeout=self._timeout_seconds)
-        try:
-            connection.request(method, f"/_standin/{path}", json.dumps(asked) if asked is not None else None)
-            response = connection.getresponse()
-            answer = json.loads(response.read())
-        finally:
-            connection.close()
-        if response.status != 200:
-            raise ValueError(answer["error"])
-        return answer

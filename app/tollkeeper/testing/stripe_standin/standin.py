@@ -13,16 +13,18 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
 from tollkeeper.clock import Clock
-from tollkeeper.testing.stripe_standin import control
+from tollkeeper.testing.standin.control import control_routes
+from tollkeeper.testing.standin.delivery import Delivery
+from tollkeeper.testing.standin.faults import Fault, FaultKind
+from tollkeeper.testing.standin.ids import Ids
+from tollkeeper.testing.standin.server import Served
 from tollkeeper.testing.stripe_standin.account import Account, Body, Rules
-from tollkeeper.testing.stripe_standin.delivery import Delivery, new_event, send
-from tollkeeper.testing.stripe_standin.door import Door
-from tollkeeper.testing.stripe_standin.faults import Fault, FaultKind
-from tollkeeper.testing.stripe_standin.ids import Ids
+from tollkeeper.testing.stripe_standin.control import DEEDS
+from tollkeeper.testing.stripe_standin.delivery import new_event, send
+from tollkeeper.testing.stripe_standin.door import StripeDoor
 from tollkeeper.testing.stripe_standin.resources import customers, invoices, meters
 from tollkeeper.testing.stripe_standin.resources.meter_events import MeterEventLog
 from tollkeeper.testing.stripe_standin.routing import Call
-from tollkeeper.testing.stripe_standin.server import Served
 
 API_KEY = "sk_test_stand_in_for_rehearsals"
 """The key that a stand-in accepts unless it is given another."""
@@ -48,8 +50,8 @@ class StripeStandIn:
         self.api_key = api_key
         self.clock = clock
         self._account = Account(clock, Ids(seed), rules or Rules())
-        self._door = Door(self._account, api_key, restricted_keys or {})
-        self.app: ASGIApp = Router(routes=[*control.routes(self), Route("/{path:path}", self._door)])
+        self._door = StripeDoor(self._account, api_key, restricted_keys or {})
+        self.app: ASGIApp = Router(routes=[*control_routes(self, DEEDS), Route("/{path:path}", self._door)])
 
     def serve(self, host: str = "127.0.0.1", port: int = 0) -> Served:
         """`with standin.serve() as server:` runs it on `server.url` in a thread; port 0 takes a free one."""

@@ -12,8 +12,8 @@ class CallRecord:
 
     method: str
     path: str
-    request_id: str
-    idempotency_key: str | None
+    request_id: str | None = None
+    idempotency_key: str | None = None
     params: dict[str, Any] = field(default_factory=dict)
     status: int | None = None
     replayed: bool = False

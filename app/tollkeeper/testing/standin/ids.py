@@ -1,4 +1,4 @@
-"""Identities in Stripe's style: a prefix that says what it is, and letters and digits that say nothing."""
+"""Identities in the style of money services: a prefix that says what it is, and letters and digits that say nothing."""
 
 from __future__ import annotations
 

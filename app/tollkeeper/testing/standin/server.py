@@ -1,4 +1,4 @@
-"""Running the stand-in on a socket, in a thread of this process or as the whole process."""
+"""Running a stand-in on a socket, in a thread of this process or as the whole process."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ DROP = "tollkeeper.drop"
 
 
 class Served:
-    """The stand-in on a loopback port, until the `with` block ends."""
+    """A stand-in on a loopback port, until the `with` block ends."""
 
     def __init__(self, app: ASGIApp, host: str, port: int) -> None:
         self._socket = _listening(host, port)
         self.url = _url(self._socket)
         self._server = _server(app)
-        self._thread = threading.Thread(target=self._run, name="stripe-standin", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="standin", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()

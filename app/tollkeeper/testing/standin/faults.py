@@ -13,7 +13,7 @@ class FaultKind(StrEnum):
     DROP_BEFORE = "drop_before"
     """The connection closes; nothing was applied."""
     DROP_AFTER = "drop_after"
-    """The call is applied, its answer kept under its key, and the connection closes without a reply."""
+    """The call is applied, its answer kept under its key where it has one, and the connection closes without a reply."""
     ERROR_BEFORE = "error_before"
     """A 5xx without applying, kept under the key."""
     ERROR_AFTER = "error_after"
