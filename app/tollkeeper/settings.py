@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tollkeeper.clock import Clock, ShiftedClock, SystemClock
 from tollkeeper.domain.errors import InvalidInput, SettingMissing
+from tollkeeper.domain.sanity import SanityBound
 
 _POSTGRES_SCHEMES = ("postgres://", "postgresql://", "postgresql+psycopg://")
 
@@ -82,6 +83,10 @@ class Settings(BaseSettings):
     """A hold whose process has not been heard of for this long is given back."""
     close_grace_seconds: int = Field(300, ge=0, le=86_400, validation_alias=_only("TOLLKEEPER_CLOSE_GRACE_SECONDS"))
     """How long the automatic close waits after a period's end, for clocks that disagree."""
+    sanity_multiple: int = Field(20, ge=0, le=1_000_000, validation_alias=_only("TOLLKEEPER_SANITY_MULTIPLE"))
+    """A bill beyond so many times a customer's largest of the last ones is parked for a person to release; 0: never."""
+    sanity_floor: int = Field(100_000, ge=0, le=2**62, validation_alias=_only("TOLLKEEPER_SANITY_FLOOR"))
+    """A bill of at most so many minor units is never parked for its amount."""
     sweep_seconds: int = Field(30, ge=1, le=3600, validation_alias=_only("TOLLKEEPER_SWEEP_SECONDS"))
     """How often the sweepers look for what is due."""
     store_budget_ms: int = Field(1500, ge=50, le=60_000, validation_alias=_only("TOLLKEEPER_STORE_BUDGET_MS"))
@@ -99,6 +104,11 @@ class Settings(BaseSettings):
         if self.redis_url is None:
             raise SettingMissing("TOLLKEEPER_REDIS_URL (or REDIS_URL)", "for live counters and as Celery's broker")
         return self.redis_url
+
+    @property
+    def sanity(self) -> SanityBound:
+        """Beyond what a bill is held back until somebody has looked at it."""
+        return SanityBound(self.sanity_multiple, self.sanity_floor)
 
     def clock(self) -> Clock:
         """The clock that this process goes by."""

@@ -499,3 +499,23 @@ def test_doctor_says_which_setting_is_missing_and_which_command_mends_the_schema
     assert unmigrated.exit_code == 1
     assert "run: tollkeeper db upgrade" in unmigrated.stdout
     runtime.close()
+
+
+def test_a_period_that_was_parked_is_listed_and_released_by_name(ada: Terminal) -> None:
+    ada("usage", "import", ada.usage({"tokens_in": 500_000}))
+    with ada.runtime.database.transaction() as connection:
+        change(connection, "UPDATE usage_periods SET events = 7")
+    assert "parked 1" in ada("invoices", "draft", "--as-of", "2026-11-01", exit_code=1).stdout
+    [parked] = json.loads(ada("invoices", "parked", "--json", exit_code=1).stdout)
+    assert parked["parked_reason"] == "1 events, 7 in the running totals"
+    assert "1 events, 7 in the running totals" in ada("invoices", "parked", exit_code=1).stdout
+    with ada.runtime.database.transaction() as connection:
+        change(connection, "UPDATE usage_periods SET events = 1")
+
+    released = ada("invoices", "release", "ada", "2026-10-01", "--by", "eve", "--reason", "mended")
+
+    assert released.stdout.startswith("ada: the period of 2026-10-01T00:00:00Z is released")
+    assert ada("invoices", "parked").stdout == ""
+    assert ada("invoices", "draft", "--as-of", "2026-11-01").stdout.startswith("closed 1 drafted 1")
+    again = ada("invoices", "release", "ada", "2026-10-01", "--by", "eve", "--reason", "mended", exit_code=2)
+    assert again.stderr == "tollkeeper: no parked period 'ada 2026-10-01T00:00:00+00:00'\n"

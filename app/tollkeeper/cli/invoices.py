@@ -37,11 +37,48 @@ def draft(as_of: datetime | None) -> None:
     here = runtime()
     now = here.clock.now()
     with working("Closing periods"):
-        done = close_due(here.database, now=now, as_of=as_of or now, collect=here.settings.collect)
+        done = close_due(
+            here.database, now=now, as_of=as_of or now, collect=here.settings.collect, sanity=here.settings.sanity
+        )
     click.echo(f"closed {done.closed} drafted {done.invoices} closed before {done.already} parked {done.parked}")
     if done.parked:
-        click.echo("Parked periods do not agree with their events; see: tollkeeper reconcile", err=True)
+        click.echo("Parked periods are billed once somebody has looked; see: tollkeeper invoices parked", err=True)
         click.get_current_context().exit(1)
+
+
+@invoices.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def parked(as_json: bool) -> None:
+    """List periods that the close set aside for a person to look at, and why. Exit status 1 if there are any."""
+    from tollkeeper.domain.currency import display
+    from tollkeeper.services.releasing import list_parked
+
+    found = list_parked(runtime().database)
+    if as_json:
+        print_json(found)
+    elif found:
+        header = ("customer", "period start", "usage", "why")
+        rows = [
+            (one.user_id, instant(one.period_start), display(one.spent, one.currency), one.parked_reason)
+            for one in found
+        ]
+        print_table(header, rows, right=frozenset({2}))
+    if found:
+        click.get_current_context().exit(1)
+
+
+@invoices.command()
+@click.argument("user_id")
+@click.argument("period_start", type=INSTANT)
+@click.option("--by", required=True, help="Who says so.")
+@click.option("--reason", required=True, help="Why it is right.")
+def release(user_id: str, period_start: datetime, by: str, reason: str) -> None:
+    """Let a parked period be billed by the next close. Sums that do not agree have to be mended first."""
+    from tollkeeper.services import releasing
+
+    here = runtime()
+    why = releasing.release(here.database, user_id, period_start, by=by, reason=reason, now=here.clock.now())
+    click.echo(f"{user_id}: the period of {instant(period_start)} is released; it was parked because {why}")
 
 
 @invoices.command("list")

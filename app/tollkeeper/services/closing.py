@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.exc import DataError, IntegrityError
 
 from tollkeeper.domain.errors import StoreUnavailable, TollkeeperError
+from tollkeeper.domain.sanity import NO_BOUND, SanityBound
 from tollkeeper.services.drafting import Drafting
 from tollkeeper.services.noting import note_close
 from tollkeeper.services.opening import open_missing
@@ -78,18 +79,19 @@ def close_due(
     grace_seconds: int = 0,
     chunk: int = 500,
     retry_parked: bool = False,
+    sanity: SanityBound = NO_BOUND,
 ) -> ClosingSummary:
     """Close every period that ended at or before `as_of` less the grace, `chunk` customers in a transaction.
 
     All usage stored by the moment it runs is billed, whenever it was recorded. `collect` is for plans that do not say. With
     a grace (the automatic close) what is locked or still running is left to the next run; without one (a person asks) locks
     are waited for, and what is still running will be late usage. `retry_parked` closes parked periods whose totals agree by
-    now.
+    now. A bill beyond the `sanity` bound parks its period.
     """
     automatic = grace_seconds > 0
     due = Due(now, as_of - timedelta(seconds=grace_seconds), heed_holds=automatic, retry_parked=retry_parked)
     open_missing(database, due.cutoff, chunk)
-    run = _Run(database, due, collect, wait=not automatic)
+    run = _Run(database, due, Drafting(collect, due.now, sanity), wait=not automatic)
     run.close_all(chunk)
     run.report_late()
     with database.transaction() as connection:
@@ -107,10 +109,10 @@ def close_due(
 class _Run:
     """One run of the close."""
 
-    def __init__(self, database: Database, due: Due, collect: Collect, *, wait: bool) -> None:
+    def __init__(self, database: Database, due: Due, drafting: Drafting, *, wait: bool) -> None:
         self._database = database
         self._due = due
-        self._drafting = Drafting(collect, due.now)
+        self._drafting = drafting
         self._wait = wait
         self.closed = 0
         self.invoices = 0

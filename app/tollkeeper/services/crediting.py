@@ -108,6 +108,10 @@ class Purse:
     grants: list[StoredGrant] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
 
+    def copy(self) -> Purse:
+        """One that can be drawn on without this one noticing."""
+        return Purse(list(self.grants), list(self.entries))
+
     def renew(self, whole: Period, interval: str, anchor: datetime | None) -> None:
         """Let recurring grants come for every period up to this one."""
         self.grants = [self._renewed(one, whole, interval, anchor) for one in self.grants]

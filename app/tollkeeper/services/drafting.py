@@ -14,12 +14,13 @@ from sqlalchemy import Connection
 
 from tollkeeper.domain.errors import TollkeeperError
 from tollkeeper.domain.pricing import Tariff
-from tollkeeper.services.crediting import Purse
+from tollkeeper.domain.sanity import NO_BOUND, SanityBound
 from tollkeeper.services.invoicing import Draft, LateUsage, draft_invoice
 from tollkeeper.services.owing import reports_owed, untold
-from tollkeeper.storage.credits import Entry, grants_of
+from tollkeeper.services.standing import Standing, standings
+from tollkeeper.storage.credits import Entry
 from tollkeeper.storage.event_sums import Counted, count_events
-from tollkeeper.storage.invoices import Collect, carried_balances, usage_lines_of
+from tollkeeper.storage.invoices import Collect, usage_lines_of
 from tollkeeper.storage.periods import PeriodKey, StoredPeriod
 from tollkeeper.storage.plans import load_tariff
 from tollkeeper.storage.reports import Report, reports_of
@@ -42,7 +43,8 @@ class Outcome:
 class Drafting:
     """Decides on periods as of one instant; tariffs are read once. `collect` is for plans that do not say."""
 
-    def __init__(self, collect: Collect, now: datetime) -> None:
+    def __init__(self, collect: Collect, now: datetime, sanity: SanityBound = NO_BOUND) -> None:
+        self._sanity = sanity
         self._collect = collect
         self._now = now
         self._tariffs: dict[tuple[str, int], Tariff] = {}
@@ -54,22 +56,18 @@ class Drafting:
         """
         counted = count_events(connection, periods)
         late = self._late_usage(connection, [one for one in periods if one.is_late], counted)
-        users = list({stored.user_id for stored in periods})
-        wallets = carried_balances(connection, users)
-        purses = {user_id: Purse() for user_id in users}
-        for grant in grants_of(connection, users):
-            purses[grant.user_id].grants.append(grant)
+        customers = standings(connection, sorted({stored.user_id for stored in periods}))
         outcome = Outcome()
         for stored in periods:
             if stored.billed_totals is not None:
                 continue
             difference = counted[stored.key].difference_from(stored)
             if difference is None:
-                difference = self._close_one(connection, stored, late, wallets, purses[stored.user_id], outcome)
+                difference = self._close_one(connection, stored, late, customers[stored.user_id], outcome)
             if difference is not None:
                 log.error("period %s of customer %r is parked: %s", stored.period.start, stored.user_id, difference)
                 outcome.parked[stored.key] = difference
-        outcome.credits = [entry for user_id in sorted(purses) for entry in purses[user_id].entries]
+        outcome.credits = [entry for customer in customers.values() for entry in customer.purse.entries]
         return outcome
 
     def collects(self, stored: StoredPeriod) -> Collect:
@@ -90,30 +88,38 @@ class Drafting:
         connection: Connection,
         stored: StoredPeriod,
         late: list[LateUsage],
-        wallets: dict[tuple[str, str], int],
-        purse: Purse,
+        customer: Standing,
         outcome: Outcome,
     ) -> str | None:
         """Decide on one period whose totals are proven; the reason why it cannot be billed, if there is one."""
         taken = [one for one in late if _belongs_on(one, stored)]
-        wallet = (stored.user_id, stored.currency)
+        credit, purse = customer.carried.get(stored.currency, 0), customer.purse.copy()
         try:
             tariff = self.tariff(connection, stored)
-            draft = draft_invoice(
-                stored, tariff, taken, wallets.get(wallet, 0), purse, collect=self._collect, now=self._now
-            )
+            draft = draft_invoice(stored, tariff, taken, credit, purse, collect=self._collect, now=self._now)
         except TollkeeperError as error:
             return str(error)
+        if draft is not None:
+            objection = self._objection(stored, draft, customer)
+            if objection is not None:
+                return objection
+            invoice = draft.invoice
+            customer.billed(stored.currency, charges=draft.charges, carried=invoice.carried, purse=purse)
         for one in taken:
             late.remove(one)
             outcome.billed_late.append(one.stored.key)
         outcome.closed.append(stored.key)
         if draft is not None:
-            wallets[wallet] = wallets.get(wallet, 0) + draft.invoice.carried
             outcome.drafts.append(self._with_alarm(connection, draft, taken))
             if draft.invoice.collect == "meters":
                 outcome.reports += reports_owed(stored, tariff, [], invoice_id=draft.invoice.id, now=self._now)
         return None
+
+    def _objection(self, stored: StoredPeriod, draft: Draft, customer: Standing) -> str | None:
+        """Why a person should look at the amount first; None once somebody did."""
+        if stored.released_at is not None:
+            return None
+        return self._sanity.objection(draft.charges, customer.charges.get(stored.currency, []), stored.currency)
 
     def _with_alarm(self, connection: Connection, draft: Draft, late: Sequence[LateUsage]) -> Draft:
         """Say on the invoice which late usage has missed Stripe's own: it has to be collected there by an item."""

@@ -44,6 +44,11 @@ class Draft:
     invoice: Invoice
     lines: tuple[InvoiceLine, ...]
 
+    @property
+    def charges(self) -> int:
+        """What it charges before credits, in minor units."""
+        return sum(line.amount for line in self.lines if line.kind != "credit")
+
 
 def draft_invoice(
     stored: StoredPeriod,

@@ -173,6 +173,29 @@ def carried_balances(connection: Connection, users: Sequence[str]) -> dict[tuple
     return {(row["user_id"], row["currency"]): int(row["left"]) for row in rows}
 
 
+def last_charges(connection: Connection, users: Sequence[str], most: int) -> dict[tuple[str, str], list[int]]:
+    """What customers' last invoices charged before credits, by customer and currency, the newest last; void ones apart."""
+    rows = all_rows(
+        connection,
+        """
+        SELECT last.user_id, last.currency, last.charges
+        FROM unnest(CAST(:users AS text[])) AS named(user_id) CROSS JOIN LATERAL (
+            SELECT i.user_id, i.currency, i.period_start,
+                   (SELECT coalesce(sum(l.amount), 0) FROM invoice_line_items AS l
+                    WHERE l.invoice_id = i.id AND l.kind <> 'credit') AS charges
+            FROM invoices AS i WHERE i.user_id = named.user_id AND i.status <> 'void'
+            ORDER BY i.period_start DESC LIMIT :most) AS last
+        ORDER BY last.user_id, last.period_start
+        """,
+        users=list(users),
+        most=most,
+    )
+    found: dict[tuple[str, str], list[int]] = {}
+    for row in rows:
+        found.setdefault((row["user_id"], row["currency"]), []).append(int(row["charges"]))
+    return found
+
+
 def finalize_reported(connection: Connection, now: datetime, invoice_id: UUID | None = None) -> list[Invoice]:
     """Finalize drafts (or one) whose period is over and whose every report Stripe has acknowledged; as they were before.
 

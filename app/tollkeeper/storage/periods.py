@@ -40,6 +40,8 @@ class StoredPeriod:
     """Where the customer's anniversaries are counted from."""
     left_at: datetime | None
     """Since when the customer is gone."""
+    released_at: datetime | None = None
+    """When a person looked at its amount and let it pass."""
 
     @property
     def key(self) -> PeriodKey:
@@ -84,7 +86,7 @@ EXISTS (SELECT FROM holds AS h WHERE h.user_id = u.user_id AND h.expires_at > :n
 _LATE = "u.status = 'closed' AND u.totals <> u.billed_totals"
 _COLUMNS = """
 u.user_id, u.period_start, u.period_end, u.plan_id, u.plan_version, p.name AS plan_name, p.collect, u.currency,
-u.revision, u.events, u.totals, u.billed_totals, u.status, u.parked_reason, u.closed_at,
+u.revision, u.events, u.totals, u.billed_totals, u.status, u.parked_reason, u.closed_at, u.released_at,
 (SELECT coalesce(c.period_anchor, c.created_at) FROM customers AS c WHERE c.user_id = u.user_id) AS anchor,
 (SELECT c.closed_at FROM customers AS c WHERE c.user_id = u.user_id AND c.status = 'closed') AS left_at
 """

@@ -14,10 +14,15 @@ from integration.closing.ledger import Ledger
 from tollkeeper.embedded import Addresses
 from tollkeeper.storage.database import Database
 
+# Deleting is quicker than truncating. As a replica, no trigger and no foreign key stands in the way.
 _EMPTY = """
-DELETE FROM webhook_events; DELETE FROM quota_alerts; DELETE FROM stripe_reports; DELETE FROM invoice_line_items;
-DELETE FROM invoices; DELETE FROM holds; DELETE FROM usage_periods; DELETE FROM usage_events; DELETE FROM api_keys;
-DELETE FROM customers; DELETE FROM plan_versions; DELETE FROM plans
+SET session_replication_role = replica;
+DO $$ DECLARE one regclass; BEGIN
+    FOR one IN SELECT c.oid FROM pg_class AS c
+        WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+          AND c.relname <> 'tollkeeper_alembic_version'
+    LOOP EXECUTE format('DELETE FROM %s', one); END LOOP;
+END $$
 """
 
 

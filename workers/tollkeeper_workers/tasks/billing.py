@@ -17,6 +17,7 @@ def close_due() -> None:
         as_of=now,
         collect=own.settings.collect,
         grace_seconds=own.settings.close_grace_seconds,
+        sanity=own.settings.sanity,
     )
 
 
