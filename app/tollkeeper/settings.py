@@ -93,6 +93,9 @@ class Settings(BaseSettings):
     """The longest a request waits for PostgreSQL, once before and once after the route."""
     redis_budget_ms: int = Field(250, ge=10, le=60_000, validation_alias=_only("TOLLKEEPER_REDIS_BUDGET_MS"))
 
+    metrics_token: SecretStr | None = Field(None, validation_alias=_only("TOLLKEEPER_METRICS_TOKEN"))
+    """What Prometheus has to show as its bearer token to read `/billing/metrics`; open to everybody where none is set."""
+
     def need_database_url(self) -> str:
         """The database's URL, or an error that says how to set it."""
         if self.database_url is None:

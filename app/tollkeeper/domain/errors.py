@@ -38,6 +38,14 @@ class SettingMissing(TollkeeperError):
         self.name = name
 
 
+class ExtraMissing(TollkeeperError):
+    """A package that only this deed needs is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed; it comes with: pip install 'tollkeeper[{extra}]'")
+        self.package = package
+
+
 class NotFound(TollkeeperError):
     """There is no such thing in the database."""
 

@@ -17,10 +17,11 @@ from tollkeeper.extraction.request import RequestFacts, read_request
 from tollkeeper.middleware.body import ReadAhead, content_length, header, worth_reading
 from tollkeeper.middleware.identify import Identify, caller_by_host, caller_by_key
 from tollkeeper.middleware.refusal import send_refusal
-from tollkeeper.middleware.tap import Settling, Tap, storable
+from tollkeeper.middleware.tap import Settling, Tap, request_id, storable
 from tollkeeper.middleware.usage_record import SCOPE_KEY, UsageRecord
 from tollkeeper.services.metering import Admission, Metering
 from tollkeeper.settings import Settings, read_settings
+from tollkeeper.telemetry.watch import watching
 
 log = logging.getLogger(__name__)
 
@@ -83,14 +84,19 @@ class MeteringMiddleware:
 
     async def _meter(self, scope: Scope, receive: Receive, send: Send) -> None:
         own = self._loops.own()
-        metering = own.metering
+        metering, watch = own.metering, own.watch
         ahead = ReadAhead(receive)
+        began = self._clock.monotonic()
         try:
             facts = await self._facts(scope, ahead)
             admission = await self._admit(metering, scope, facts)
         except TollkeeperError as refusal:
-            await send_refusal(send, refusal, self._clock.now())
+            if watch is not None:
+                watch.refused(refusal.code, self._clock.monotonic() - began)
+            await send_refusal(send, refusal, self._clock.now(), request_id(scope))
             return
+        if watch is not None:
+            watch.admitted(self._clock.monotonic() - began)
         record = scope[SCOPE_KEY] = UsageRecord()
         tap = Tap(
             send,
@@ -101,6 +107,7 @@ class MeteringMiddleware:
             record=record,
             clock=self._clock,
             keep=own.settling,
+            watch=watch,
         )
         own.open.add(tap)
         raised = True
@@ -151,6 +158,7 @@ class Own:
         self.settling: set[Settling] = set()
         """Tasks that settle; asyncio itself keeps only weak references."""
         self.upkeep = asyncio.create_task(_look_after(metering))
+        self.watch = watching()
 
     async def close(self) -> None:
         """Settle what is still running with what it has shown so far, finish what is under way, and let go.

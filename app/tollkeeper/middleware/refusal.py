@@ -32,8 +32,8 @@ _TITLE = {
 }
 
 
-async def send_refusal(send: Send, error: TollkeeperError, now: datetime) -> None:
-    """Answer with the refusal's status; an error without one rises again."""
+async def send_refusal(send: Send, error: TollkeeperError, now: datetime, request_id: str | None = None) -> None:
+    """Answer with the refusal's status, the caller's own `X-Request-Id` in it; an error without a status rises again."""
     if error.code not in _STATUS:
         raise error
     status, kind = _STATUS[error.code]
@@ -45,6 +45,7 @@ async def send_refusal(send: Send, error: TollkeeperError, now: datetime) -> Non
         "detail": message,
         "code": error.code,
         "error": {"message": message, "type": kind, "code": error.code},
+        **({} if request_id is None else {"request_id": request_id}),
         **_facts(error),
     }
     data = json.dumps(body).encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from uuid import uuid4
 
 from starlette.types import Message, Scope, Send
@@ -18,6 +19,7 @@ from tollkeeper.middleware.source import Stated, stated_usage
 from tollkeeper.middleware.standing import standing_headers
 from tollkeeper.middleware.usage_record import UsageRecord
 from tollkeeper.services.metering import Admission, Metering
+from tollkeeper.telemetry.watch import Watch
 
 Settling = asyncio.Task[asyncio.Task[None] | None]
 
@@ -43,6 +45,7 @@ class Tap:
         record: UsageRecord,
         clock: Clock,
         keep: set[Settling],
+        watch: Watch | None = None,
     ) -> None:
         self._send = send
         self._scope = scope
@@ -52,6 +55,7 @@ class Tap:
         self._record = record
         self._clock = clock
         self._keep = keep
+        self._watch = watch
         self._began = clock.monotonic()
         self._status: int | None = None
         self._from_headers: HeaderUsage | None = None
@@ -90,19 +94,26 @@ class Tap:
         if late is None:
             return
         event = replace(self._event_of(Stated(late, "reported"), complete=True, raised=False), id=uuid4())
-        settling = asyncio.create_task(self._metering.settle(self._admission, event))
-        self._keep.add(settling)
-        settling.add_done_callback(self._keep.discard)
-        await asyncio.shield(settling)
+        await asyncio.shield(self._store(event))
 
     async def settle(self, *, complete: bool, raised: bool = False) -> asyncio.Task[None] | None:
         """Store this request's one event. Once; it goes on even where the request's own task is being cancelled."""
         if self._settling is None:
             event = self._event(complete=complete, raised=raised)
-            self._settling = asyncio.create_task(self._metering.settle(self._admission, event))
-            self._keep.add(self._settling)
-            self._settling.add_done_callback(self._keep.discard)
+            self._settling = self._store(event)
         return await asyncio.shield(self._settling)
+
+    def _store(self, event: UsageEvent) -> Settling:
+        settling = asyncio.create_task(self._metering.settle(self._admission, event))
+        self._keep.add(settling)
+        settling.add_done_callback(self._keep.discard)
+        if self._watch is not None:
+            settling.add_done_callback(partial(self._tell, self._watch, event, self._clock.monotonic()))
+        return settling
+
+    def _tell(self, watch: Watch, event: UsageEvent, began: float, settling: Settling) -> None:
+        if not settling.cancelled() and settling.exception() is None:
+            watch.settled(event, self._clock.monotonic() - began)
 
     def _start(self, message: Message) -> Message:
         headers = list(message.get("headers", ()))
@@ -160,7 +171,7 @@ class Tap:
             status_code=500 if raised and self._status is None else _storable_status(self._status),
             method=storable(self._scope["method"]),
             path=storable(self._scope["path"]),
-            request_id=_request_id(self._scope),
+            request_id=request_id(self._scope),
             latency_ms=int((self._clock.monotonic() - self._began) * 1000),
             estimated=stated.estimated,
             complete=complete,
@@ -169,7 +180,8 @@ class Tap:
         )
 
 
-def _request_id(scope: Scope) -> str | None:
+def request_id(scope: Scope) -> str | None:
+    """The caller's own name for the request, as the database takes it."""
     value = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
     return None if value is None else storable(value.decode("latin-1"))
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
-from tollkeeper.domain.errors import TollkeeperError
+from tollkeeper.domain.errors import ExtraMissing
 from tollkeeper.domain.margin import MILLION, margin_percent, sharing_a_meter, sold_at
 from tollkeeper.domain.money import as_decimal
 from tollkeeper.domain.plan import Collect, Plan
@@ -29,14 +29,6 @@ _SAMPLE = 1_000
 FindingKind = Literal["below_cost", "overlap", "never_matches", "shared_meter", "no_price"]
 CostOf: TypeAlias = Callable[[str, str, datetime], Decimal | None]
 """What a million tokens of a model and token type cost at an instant, in US cents; None for a model nobody knows."""
-
-
-class ExtraMissing(TollkeeperError):
-    """A package that only this deed needs is not installed."""
-
-    def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package} is not installed; it comes with: pip install 'tollkeeper[{extra}]'")
-        self.package = package
 
 
 @dataclass(frozen=True, slots=True)

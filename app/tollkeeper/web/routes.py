@@ -8,6 +8,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from tollkeeper.web.health import Health
+from tollkeeper.web.metrics import Metrics
 from tollkeeper.web.webhooks import StripeWebhook
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def billing_routes(*, settings: Settings | None = None, clock: Clock | None = None) -> Starlette:
-    """Webhook endpoints and health. Settings come from the environment unless given."""
+    """Webhook endpoints, health and metrics. Settings come from the environment unless given."""
     from tollkeeper.runtime import Runtime
 
     runtime = Runtime(settings, clock=clock)
@@ -26,5 +27,6 @@ def billing_routes(*, settings: Settings | None = None, clock: Clock | None = No
             Route("/webhooks/stripe", StripeWebhook(runtime).post, methods=["POST"]),
             Route("/healthz", health.alive, methods=["GET"]),
             Route("/readyz", health.ready, methods=["GET"]),
+            Route("/metrics", Metrics(runtime).get, methods=["GET"]),
         ]
     )
