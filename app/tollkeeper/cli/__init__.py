@@ -26,6 +26,7 @@ __all__ = ["main"]
         "stripe": ("tollkeeper.cli.stripe", "Report to Stripe what is owed."),
         "reconcile": ("tollkeeper.cli.reconcile", "Compare events, totals, invoices and Stripe."),
         "audit": ("tollkeeper.cli.audit", "Show who changed what, and when."),
+        "completion": ("tollkeeper.cli.completion", "Print what makes a shell complete these commands."),
     },
 )
 @click.option("--by", metavar="NAME", help="Who acts, for the audit trail; the user of this machine if left out.")

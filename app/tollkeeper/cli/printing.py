@@ -52,11 +52,39 @@ def number(value: Decimal | int) -> str:
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) -> None:
-    """Columns below one another; those in `right` hold figures."""
+    """Columns below one another; those in `right` hold figures. With colours on a terminal that has `rich`."""
+    if sys.stdout.isatty() and _print_rich_table(header, rows, right):
+        return
     widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
     for row in (header, *rows):
         cells = (c.rjust(w) if n in right else c.ljust(w) for n, (c, w) in enumerate(zip(row, widths, strict=True)))
         click.echo("  ".join(cells).rstrip())
+
+
+def _print_rich_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[int]) -> bool:
+    """False where `rich` is not installed."""
+    try:
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+    except ImportError:
+        return False
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
+    for column, name in enumerate(header):
+        table.add_column(name, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*[Text(cell, _COLOURS.get(cell, "")) for cell in row])
+    Console(file=sys.stdout, highlight=False).print(table)
+    return True
+
+
+_COLOURS = {
+    **dict.fromkeys(("ok", "active", "paid", "confirmed", "acknowledged", "applied", "sent", "delivered"), "green"),
+    **dict.fromkeys(("warning", "draft", "pending", "sending", "trial", "open"), "yellow"),
+    **dict.fromkeys(("failed", "parked", "rejected", "suspended", "uncollectible"), "red"),
+    **dict.fromkeys(("void", "closed", "ignored", "revoked"), "dim"),
+}
 
 
 class Progress:

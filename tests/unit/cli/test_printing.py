@@ -51,6 +51,22 @@ def test_a_table_lines_up_with_figures_to_the_right(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out.splitlines() == ["model   quantity", "gpt-4o     1,000", "o3             7"]
 
 
+def test_on_a_terminal_the_same_cells_stand_in_a_table_with_colours(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+    print_table(("status", "quantity"), [("paid", "1,000"), ("[b]parked", "7")], right=frozenset({1}))
+
+    printed = capsys.readouterr().out
+    assert "\x1b[32mpaid" in printed
+    assert "[b]parked" in printed, "what stands in a cell is text, not markup"
+    assert "━" in printed or "─" in printed
+
+
 @pytest.mark.parametrize(
     ("value", "shown"),
     [(0, "0"), (1_234_567, "1,234,567"), (Decimal("1234.50"), "1,234.50"), (Decimal("1E+3"), "1,000")],
