@@ -25,7 +25,8 @@ def test_each_shell_gets_its_own_script(shell: str, mark: str) -> None:
 
 def test_bash_completes_commands_and_their_options(tmp_path: Path) -> None:
     command = tmp_path / "tollkeeper"
-    command.write_text(f"#!/bin/sh\nexec {sys.executable} -c 'from tollkeeper.cli import main; main()' \"$@\"\n")
+    program = 'from tollkeeper.cli import main; main(prog_name="tollkeeper")'
+    command.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{program}' \"$@\"\n")
     command.chmod(0o755)
     script = (
         'eval "$(tollkeeper completion bash)"\n'
