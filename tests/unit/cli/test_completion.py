@@ -30,8 +30,8 @@ def test_bash_completes_commands_and_their_options(tmp_path: Path) -> None:
     command.chmod(0o755)
     script = (
         'eval "$(tollkeeper completion bash)"\n'
-        'COMP_WORDS=(tollkeeper invoices pre); COMP_CWORD=2; _tollkeeper_completion tollkeeper; echo "${COMPREPLY[@]}"\n'
-        'COMP_WORDS=(tollkeeper usage show --js); COMP_CWORD=3; _tollkeeper_completion tollkeeper; echo "${COMPREPLY[@]}"\n'
+        'COMPREPLY=(); COMP_WORDS=(tollkeeper invoices pre); COMP_CWORD=2; _tollkeeper_completion tollkeeper; echo "${COMPREPLY[@]}"\n'
+        'COMPREPLY=(); COMP_WORDS=(tollkeeper usage show --js); COMP_CWORD=3; _tollkeeper_completion tollkeeper; echo "${COMPREPLY[@]}"\n'
     )
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, env={"PATH": path})
