@@ -28,10 +28,11 @@ def test_bash_completes_commands_and_their_options(tmp_path: Path) -> None:
     program = 'from tollkeeper.cli import main; main(prog_name="tollkeeper")'
     command.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{program}' \"$@\"\n")
     command.chmod(0o755)
-    script = (
-        'eval "$(tollkeeper completion bash)"\n'
-        'COMPREPLY=(); COMP_WORDS=(tollkeeper invoices pre); COMP_CWORD=2; _tollkeeper_completion tollkeeper; echo "${COMPREPLY[@]}"\n'
-        'COMPREPLY=(); COMP_WORDS=(tollkeeper usage show --js); COMP_CWORD=3; _tollkeeper_completion tollkeeper; echo "${COMPREPLY[@]}"\n'
+    asked = ("invoices pre", "usage show --js")
+    script = 'eval "$(tollkeeper completion bash)"\n' + "".join(
+        f"COMPREPLY=(); COMP_WORDS=(tollkeeper {words}); COMP_CWORD={len(words.split())}; "
+        '_tollkeeper_completion tollkeeper; echo "${COMPREPLY[@]}"\n'
+        for words in asked
     )
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, env={"PATH": path})
