@@ -30,9 +30,9 @@ def test_requests_at_once_each_have_their_own_name() -> None:
             await asyncio.sleep(0)
             return await asyncio.to_thread(current_actor)
 
-    async def both() -> tuple[str, str]:
-        return await asyncio.gather(request("ada"), request("bob"))
+    async def both() -> list[str]:
+        return list(await asyncio.gather(request("ada"), request("bob")))
 
-    assert asyncio.run(both()) == ("ada", "bob")
+    assert asyncio.run(both()) == ["ada", "bob"]
     with acting_as("cli ada"), ThreadPoolExecutor(1) as pool:
         assert pool.submit(current_actor).result() == "app", "a thread of one's own starts without a name"
