@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 THRESHOLDS = (50, 80, 100)
 
 
-def thresholds_crossed(before: int, after: int, quota: int | None) -> tuple[int, ...]:
-    """Which of 50, 80 and 100 percent of the quota lie above `before` and at or below `after`."""
-    if not quota:
+def thresholds_crossed(
+    before: int | Decimal, after: int | Decimal, limit: int | None, thresholds: tuple[int, ...] = THRESHOLDS
+) -> tuple[int, ...]:
+    """Which percentages of the limit lie above `before` and at or below `after`; none without a limit."""
+    if not limit:
         return ()
-    return tuple(percent for percent in THRESHOLDS if before * 100 < quota * percent <= after * 100)
+    return tuple(percent for percent in thresholds if before * 100 < limit * percent <= after * 100)

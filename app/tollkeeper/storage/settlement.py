@@ -7,8 +7,9 @@ journal) the same events are offered again and those that are stored already are
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from itertools import count
@@ -23,9 +24,9 @@ from psycopg.rows import dict_row
 from tollkeeper.domain.account import Account
 from tollkeeper.domain.errors import StoreUnavailable, TollkeeperError
 from tollkeeper.domain.event import UsageEvent
+from tollkeeper.domain.notice import Notice, quota_notices, spend_cap_notices
 from tollkeeper.domain.pricing.rating import running_cost, unpriced, usage_amount
 from tollkeeper.domain.pricing.tariff import Tariff
-from tollkeeper.domain.quota import thresholds_crossed
 from tollkeeper.domain.usage import Usage, quantities
 from tollkeeper.storage.gate import AccountReader
 from tollkeeper.storage.partitions import create_partition_sql, month_start, months_ahead
@@ -82,9 +83,16 @@ class _Ledger:
     events: int = 0
     changed: bool = False
     tokens_before: int = field(init=False)
+    spend_before: Decimal = field(init=False)
 
     def __post_init__(self) -> None:
         self.tokens_before = self.tokens
+        self.spend_before = self.spend
+
+    @property
+    def spend(self) -> Decimal:
+        """What counts against the cap."""
+        return max(Decimal(self.spent), self.cost_units)
 
     def add(self, usage: Usage) -> tuple[Decimal, bool]:
         """Add one event's usage: what it costs at this position, and whether some of it has no price."""
@@ -285,13 +293,14 @@ class Settlement:
             {
                 "events": orjson.dumps(rows).decode(),
                 "periods": orjson.dumps(periods).decode(),
-                "alerts": orjson.dumps(
-                    [alert for ledger in changed.values() for alert in _alerts(ledger, now)]
-                ).decode(),
                 "now": now,
                 "holds": [charge.event.id for charge in charges],
             },
         )
+        notices = [notice for ledger in changed.values() for notice in _notices(ledger, now)]
+        if notices:
+            as_json = json.dumps([asdict(notice) for notice in notices])  # tokens of a period can be past 64 bits
+            await connection.execute(_NOTICE, {"notices": as_json, "now": now})
 
 
 def _add(ledger: _Ledger, charge: Charge, rows: list[dict[str, Any]]) -> Settled:
@@ -310,26 +319,16 @@ def _with_spend(
     if isinstance(answer, Exception) or isinstance(account, Exception):
         return answer
     ledger = ledgers[account.user_id, account.period.start]
-    spent = max(Decimal(ledger.spent), ledger.cost_units)
-    return replace(answer, version=ledger.version, spent=spent, tokens=ledger.tokens)
+    return replace(answer, version=ledger.version, spent=ledger.spend, tokens=ledger.tokens)
 
 
-def _alerts(ledger: _Ledger, now: datetime) -> list[dict[str, Any]]:
-    """The quota notices that this batch crossed. A period that is over gets none: its figures are a matter for the invoice."""
-    period = ledger.account.period
-    if not period.contains(now):
+def _notices(ledger: _Ledger, now: datetime) -> list[Notice]:
+    """The thresholds that this batch crossed. A period that is over has none: its figures are a matter for the invoice."""
+    if not ledger.account.period.contains(now):
         return []
-    quota = ledger.account.plan.quota
     return [
-        {
-            "user_id": ledger.account.user_id,
-            "period_start": period.start.isoformat(),
-            "period_end": period.end.isoformat(),
-            "threshold": threshold,
-            "quota_tokens": quota,
-            "used_tokens": str(ledger.tokens),
-        }
-        for threshold in thresholds_crossed(ledger.tokens_before, ledger.tokens, quota)
+        *quota_notices(ledger.account, ledger.tokens_before, ledger.tokens, ledger.spent),
+        *spend_cap_notices(ledger.account, ledger.spend_before, ledger.spend),
     ]
 
 
@@ -450,13 +449,21 @@ WITH stored AS (
         user_id text, period_start timestamptz, events bigint, tokens numeric, totals jsonb, cost_units numeric,
         spent bigint)
     WHERE u.user_id = r.user_id AND u.period_start = r.period_start
-), noticed AS (
-    INSERT INTO quota_alerts (user_id, period_start, period_end, threshold, quota_tokens, used_tokens, created_at)
-    SELECT r.user_id, r.period_start, r.period_end, r.threshold, r.quota_tokens, r.used_tokens, %(now)s
-    FROM json_to_recordset(%(alerts)s::json) AS r(
-        user_id text, period_start timestamptz, period_end timestamptz, threshold smallint, quota_tokens bigint,
-        used_tokens numeric)
-    ON CONFLICT (user_id, period_start, threshold) DO NOTHING
 )
 DELETE FROM holds WHERE id = ANY(%(holds)s)
+"""
+
+# Apart from the other, so that it costs nothing where nothing is crossed.
+_NOTICE = """
+WITH told AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(%(notices)s::json) AS r(kind text, user_id text, subject text, payload jsonb)
+), alerted AS (
+    INSERT INTO quota_alerts (user_id, period_start, period_end, threshold, quota_tokens, used_tokens, created_at)
+    SELECT t.user_id, q.period_start, q.period_end, q.threshold, q.quota_tokens, q.used_tokens, %(now)s
+    FROM told AS t, jsonb_to_record(t.payload) AS q(
+        period_start timestamptz, period_end timestamptz, threshold smallint, quota_tokens bigint, used_tokens numeric)
+    WHERE t.kind = 'quota.crossed' ON CONFLICT DO NOTHING
+)
+INSERT INTO notices (kind, user_id, subject, payload, created_at)
+SELECT kind, user_id, subject, payload, %(now)s FROM told ON CONFLICT (subject) DO NOTHING
 """

@@ -190,6 +190,53 @@ def test_one_event_that_crosses_two_thresholds_gives_both_notices(at: Desk) -> N
     assert [row["threshold"] for row in at.rows("SELECT threshold FROM quota_alerts ORDER BY 1")] == [50, 80]
 
 
+def test_a_quota_crossed_again_after_it_was_raised_is_told_again_and_the_same_quota_is_not(at: Desk) -> None:
+    at.run("UPDATE plans SET quota_tokens = 1000")
+    settle(at, [event(850)])  # 85 % of 1,000
+    at.run("UPDATE plans SET quota_tokens = 2000")
+    settle(at, [event(250)])  # 42.5 % to 55 % of 2,000
+    at.run("UPDATE plans SET quota_tokens = 1000")
+    settle(at, [event(50)])  # 110 % to 115 % of 1,000
+
+    crossed = at.rows("SELECT quota_tokens, threshold FROM quota_alerts ORDER BY 1, 2")
+    assert [(row["quota_tokens"], row["threshold"]) for row in crossed] == [(1000, 50), (1000, 80), (2000, 50)]
+    told = [row["payload"] for row in at.rows("SELECT payload FROM notices WHERE kind = 'quota.crossed'")]
+    assert sorted((one["quota_tokens"], one["threshold"]) for one in told) == [(1000, 50), (1000, 80), (2000, 50)]
+
+
+def test_the_spend_cap_is_told_once_when_it_comes_near_and_once_when_it_is_reached(at: Desk) -> None:
+    at.run("UPDATE plans SET spend_cap = 100, quota_tokens = NULL")  # cents, at one for a thousand tokens
+
+    async def run() -> None:
+        async def one() -> None:
+            async with Settlement(at.database.url) as settlement:
+                for _ in range(5):
+                    await settlement.settle([event() for _ in range(5)], now=NOW)
+
+        await asyncio.gather(*[one() for _ in range(8)])
+
+    asyncio.run(run())
+
+    told = at.rows("SELECT kind, user_id, payload FROM notices ORDER BY kind")
+    assert [(row["kind"], row["user_id"], row["payload"]["spent"]) for row in told] == [
+        ("spend_cap.near", "alice", 80),
+        ("spend_cap.reached", "alice", 100),
+    ]
+    assert told[0]["payload"]["spend_cap"] == 100
+
+    at.run("UPDATE plans SET spend_cap = 250")  # raised: 200 cents are 80 % again
+    settle(at, [event(1000)])
+    assert len(at.rows("SELECT FROM notices")) == 2, "200 were 80 % before this request already"
+    at.run("UPDATE plans SET spend_cap = 300")
+    settle(at, [event(40_000)])
+    assert [
+        row["payload"]["spend_cap"] for row in at.rows("SELECT payload FROM notices WHERE kind = 'spend_cap.near'")
+    ] == [
+        100,
+        300,
+    ]
+
+
 def test_usage_of_a_period_that_is_over_gives_no_notice(at: Desk) -> None:
     at.run("UPDATE plans SET quota_tokens = 1000")
 
