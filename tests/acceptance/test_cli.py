@@ -433,6 +433,7 @@ def test_reconcile_exits_1_when_a_total_was_tampered_with(ada: Terminal) -> None
     ada("usage", "import", ada.usage({"tokens_in": 1_000}))
     ada("reconcile")
     with ada.runtime.database.transaction() as connection:
+        change(connection, "SET LOCAL session_replication_role = replica")
         change(connection, "UPDATE usage_events SET tokens_in = 999")
 
     assert ada.json("reconcile", exit_code=1)["ok"] is False

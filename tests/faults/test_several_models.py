@@ -92,7 +92,9 @@ def test_events_counted_anew_agree_with_the_totals_of_mixed_requests(site: Site)
 
     assert site.desk.rows("SELECT events FROM usage_periods") == [{"events": 3}]
     assert reconcile(site.desk.database, None, now=NOW).ok
-    site.desk.run("UPDATE usage_events SET parts = jsonb_set(parts, '{1,tokens_out}', '101') WHERE parts IS NOT NULL")
+    site.desk.tamper(
+        "UPDATE usage_events SET parts = jsonb_set(parts, '{1,tokens_out}', '101') WHERE parts IS NOT NULL"
+    )
     assert not reconcile(site.desk.database, None, now=NOW).ok
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePath
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import click
 
@@ -111,6 +112,28 @@ def rate_unpriced() -> None:
     click.echo(f"rated {done.events} events in {done.periods} periods, {done.left} still have no price")
     if done.left:
         click.get_current_context().exit(1)
+
+
+@usage.command()
+@click.argument("event_id", type=click.UUID)
+@click.option("--by", required=True, help="Who says so.")
+@click.option("--reason", required=True, help="Why it should not have been counted.")
+def reverse(event_id: UUID, by: str, reason: str) -> None:
+    """Take an event back: a second row takes it off every sum, the event itself stays. Asking twice takes it back once.
+
+    In a period that is closed already, the next invoice has the difference.
+    """
+    from tollkeeper.domain.currency import display_price
+    from tollkeeper.services import reversing
+
+    here = runtime()
+    done = reversing.reverse(here.database, event_id, by=by, reason=reason, now=here.clock.now())
+    if done.already:
+        click.echo(f"{done.user_id}: event {event_id} was reversed before; nothing changed")
+        return
+    when = "on the next invoice" if done.period_status == "closed" else "before its period is billed"
+    changed = display_price(done.cost_units, done.currency)
+    click.echo(f"{done.user_id}: event {event_id} is reversed, {changed} {when}")
 
 
 def _form(path: str) -> Form | None:

@@ -15,8 +15,9 @@ from sqlalchemy import Connection
 from tollkeeper.domain.errors import TollkeeperError
 from tollkeeper.domain.pricing import Tariff
 from tollkeeper.domain.sanity import NO_BOUND, SanityBound
+from tollkeeper.domain.usage import Key
 from tollkeeper.services.invoicing import Draft, LateUsage, draft_invoice
-from tollkeeper.services.owing import reports_owed, untold
+from tollkeeper.services.owing import overtold, reports_owed, untold
 from tollkeeper.services.standing import Standing, standings
 from tollkeeper.storage.credits import Entry
 from tollkeeper.storage.event_sums import Counted, count_events
@@ -128,7 +129,7 @@ class Drafting:
             f"{value} {model} {meter} of {one.stored.period.start:%Y-%m-%d}"
             for one in late
             if self.collects(one.stored) == "meters"
-            for (model, meter), value in untold(one.stored.totals, one.tariff, told[one.stored.key]).items()
+            for (model, meter), value in _misfit(one, told[one.stored.key]).items()
         ]
         if not missed:
             return draft
@@ -154,6 +155,12 @@ class Drafting:
                     difference,
                 )
         return late
+
+
+def _misfit(late: LateUsage, told: Sequence[Report]) -> dict[Key, int]:
+    """What Stripe was not told, and below zero what it was told and has been taken back."""
+    over = overtold(late.stored.totals, late.tariff, told)
+    return untold(late.stored.totals, late.tariff, told) | {key: -value for key, value in over.items()}
 
 
 def _belongs_on(late: LateUsage, stored: StoredPeriod) -> bool:

@@ -67,6 +67,15 @@ def untold(totals: Totals, tariff: Tariff, told: Iterable[Report]) -> dict[Key, 
     return {key: value for key, value in left.items() if value > 0}
 
 
+def overtold(totals: Totals, tariff: Tariff, told: Iterable[Report]) -> dict[Key, int]:
+    """What Stripe was told beyond a period's totals, because it was taken back since; in whole units."""
+    over: dict[Key, int] = {}
+    for report in told:
+        key = (report.model_id, report.token_type)
+        over[key] = over.get(key, -round_half_away(totals.get(key, 0))) + int(report.value)
+    return {key: value for key, value in over.items() if value > 0 and event_name_of(tariff, key) is not None}
+
+
 def event_name_of(tariff: Tariff, key: Key) -> str | None:
     """The meter at Stripe that a quantity belongs to; None for one that nobody is charged for."""
     index = tariff.price_of(key)

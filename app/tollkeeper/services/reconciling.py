@@ -29,6 +29,7 @@ from tollkeeper.storage.invoices import Invoice, InvoiceLine, invoices_of, usage
 from tollkeeper.storage.periods import PeriodKey, StoredPeriod, periods_after
 from tollkeeper.storage.plans import load_tariff
 from tollkeeper.storage.reports import Report, reports_of
+from tollkeeper.storage.totals import Sums
 
 if TYPE_CHECKING:
     from tollkeeper.payments.stripe import StripePayments
@@ -116,6 +117,7 @@ def _compare(
         _compare_totals(row, stored, counted[stored.key], now)
         _compare_lines(row, stored, tariffs[plan], lines[stored.key], invoices[stored.key])
         _compare_reports(row, stored, tariffs[plan], invoices[stored.key], reports[stored.key])
+        _compare_surplus(row, stored, counted[stored.key], reports[stored.key])
         yield row, reports[stored.key]
 
 
@@ -198,9 +200,19 @@ def _compare_reports(
             # After the first close it can only be usage that came too late for Stripe's own invoice: an alarm says so.
             told = row.differences if stored.revision <= _AFTER_FIRST_CLOSE else row.notes
             told.append(f"{model} {meter}: {value} were billed and are in no report")
+
+
+def _compare_surplus(row: ReconciledPeriod, stored: StoredPeriod, counted: Counted, reports: Sequence[Report]) -> None:
+    """Stripe may have been told of what was taken back since; anything beyond that was never used."""
     surplus = _surplus(stored.totals, reports)
-    if surplus:
+    if not surplus:
+        return
+    used = Sums(stored.totals)
+    used.add(counted.taken_back)
+    if _surplus(used, reports):
         row.differences.append(f"{surplus} more were reported than were used")
+    else:
+        row.notes.append(f"{surplus} were reported and taken back since; Stripe needs an invoice item for them")
 
 
 def _compare_with_stripe(row: ReconciledPeriod, reports: Sequence[Report], reader: SumReader) -> None:

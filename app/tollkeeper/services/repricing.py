@@ -74,6 +74,10 @@ def reprice(connection: Connection, period: UsagePeriod, version: int) -> None:
 def _cost(tariff: Tariff, position: Sums, stored: StoredUsage) -> EventCost:
     """What an event adds at its position, which moves on."""
     added = quantities(stored.usage)
-    cost = running_cost(tariff, position, added)
-    position.add(added)
+    if stored.taken_back:
+        position.take(added)
+        cost = -running_cost(tariff, position, added)
+    else:
+        cost = running_cost(tariff, position, added)
+        position.add(added)
     return EventCost(stored.id, stored.timestamp, cost, any(True for _ in unpriced(tariff, added)))

@@ -31,7 +31,7 @@ _FLAGS = ("estimated", "complete", "billable")
 _TEXTS = ("method", "path", "request_id")
 _NEEDED = ("id", "user_id", "timestamp", "model_id", "tokens_in", "tokens_out")
 _STORED = (*_NEEDED, *_WHOLE_NUMBERS, *_FLAGS, *_TEXTS, "compute_minutes", "units", "usage_state")
-_WORKED_OUT = ("cost_units", "unpriced", "revision", "recorded_at")
+_WORKED_OUT = ("cost_units", "unpriced", "revision", "reverses", "recorded_at")
 _COLUMNS = frozenset((*_STORED, *_WORKED_OUT))
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")

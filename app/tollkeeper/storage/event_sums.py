@@ -24,7 +24,7 @@ JOIN usage_events AS e ON e.user_id = s.user_id AND e."timestamp" >= s.period_st
 """
 _COUNT = (
     """
-SELECT s.user_id, s.period_start, e.model_id, e.revision,
+SELECT s.user_id, s.period_start, e.model_id, e.revision, e.reverses IS NOT NULL AS taken_back,
        sum(e.tokens_in - e.cached_tokens_in - e.cache_write_tokens_in) AS input,
        sum(e.cached_tokens_in) AS cached_input, sum(e.cache_write_tokens_in) AS cache_write,
        sum(e.tokens_out) AS output, sum(e.compute_minutes) AS compute_minutes, count(*) AS requests
@@ -32,25 +32,25 @@ SELECT s.user_id, s.period_start, e.model_id, e.revision,
     + _EVENTS
     + """
 WHERE e.billable AND e."timestamp" >= :low AND e."timestamp" < :high AND e.parts IS NULL
-GROUP BY s.user_id, s.period_start, e.model_id, e.revision
+GROUP BY s.user_id, s.period_start, e.model_id, e.revision, taken_back
 """
 )
 _COUNT_UNITS = (
     """
-SELECT s.user_id, s.period_start, e.model_id, e.revision, unit.key AS meter,
+SELECT s.user_id, s.period_start, e.model_id, e.revision, e.reverses IS NOT NULL AS taken_back, unit.key AS meter,
        sum(CAST(unit.value AS numeric)) AS quantity
 """
     + _EVENTS
     + """
 CROSS JOIN LATERAL jsonb_each_text(e.units) AS unit
 WHERE e.billable AND e."timestamp" >= :low AND e."timestamp" < :high AND e.units <> '{}' AND e.parts IS NULL
-GROUP BY s.user_id, s.period_start, e.model_id, e.revision, unit.key
+GROUP BY s.user_id, s.period_start, e.model_id, e.revision, taken_back, unit.key
 """
 )
 # Requests with several models are few, and an index finds them; the request itself counts for the model that the row names.
 _PARTS = (
     """
-SELECT s.user_id, s.period_start, e.revision, e.parts::text AS parts
+SELECT s.user_id, s.period_start, e.revision, e.reverses IS NOT NULL AS taken_back, e.parts::text AS parts
 """
     + _EVENTS
     + """
@@ -61,11 +61,15 @@ WHERE e.billable AND e."timestamp" >= :low AND e."timestamp" < :high AND e.parts
 
 @dataclass(slots=True)
 class Counted:
-    """What a period's billable events add up to: all of them, and those of revisions before the present one."""
+    """What a period's billable events add up to: all of them, and those of revisions before the present one.
+
+    Rows that take others back count below zero; `taken_back` is what they come to by themselves, as a positive figure.
+    """
 
     events: int = 0
     totals: Sums = field(default_factory=Sums)
     before: Sums = field(default_factory=Sums)
+    taken_back: Sums = field(default_factory=Sums)
 
     def difference_from(self, stored: StoredPeriod) -> str | None:
         """What the events say that the period's row does not, in one line; None where they agree."""
@@ -87,15 +91,18 @@ def count_events(connection: Connection, periods: Sequence[StoredPeriod]) -> dic
     revisions = {period.key: period.revision for period in periods}
     spans = _spans(periods)
     for row in all_rows(connection, _COUNT, **spans):
+        if row["taken_back"]:
+            row[REQUESTS] = -row[REQUESTS]
         summed: Quantities = {(row["model_id"], meter): row[meter] for meter in _METERS if row[meter]}
         _add(counted, revisions, row, summed)
         counted[row["user_id"], row["period_start"]].events += row[REQUESTS]
     for row in all_rows(connection, _COUNT_UNITS, **spans):
         _add(counted, revisions, row, {(row["model_id"], row["meter"]): row["quantity"]} if row["quantity"] else {})
     for row in all_rows(connection, _PARTS, **spans):
-        usage = sum_of_calls(parts_from_json(load_json(row["parts"])))
-        _add(counted, revisions, row, quantities(usage))
-        counted[row["user_id"], row["period_start"]].events += 1
+        sign = -1 if row["taken_back"] else 1
+        usage = quantities(sum_of_calls(parts_from_json(load_json(row["parts"]))))
+        _add(counted, revisions, row, {key: sign * quantity for key, quantity in usage.items()})
+        counted[row["user_id"], row["period_start"]].events += sign
     return counted
 
 
@@ -127,6 +134,8 @@ def _add(
 ) -> None:
     key = (row["user_id"], row["period_start"])
     counted[key].totals.add(summed)
+    if row["taken_back"]:
+        counted[key].taken_back.take(summed)
     if row["revision"] < revisions[key]:
         counted[key].before.add(summed)
 

@@ -21,6 +21,13 @@ class Sums(dict[Key, Decimal | int]):
         for key, quantity in quantities.items():
             self[key] = self.get(key, 0) + quantity
 
+    def take(self, quantities: Totals) -> None:
+        """Take the quantities of one event off; what comes to nothing is left out, as if it had never been there."""
+        for key, quantity in quantities.items():
+            self[key] = self.get(key, 0) - quantity
+            if not self[key]:
+                del self[key]
+
 
 def totals_from_json(value: Mapping[str, Mapping[str, Any]]) -> Sums:
     """The totals that `totals_to_json` wrote."""

@@ -34,13 +34,15 @@ def unpriced_usage(connection: Connection) -> list[UnpricedUsage]:
     rows = all_rows(
         connection,
         """
-        SELECT u.user_id, u.period_start, u.period_end, u.status, u.plan_id, e.model_id, count(*) AS events,
+        SELECT u.user_id, u.period_start, u.period_end, u.status, u.plan_id, e.model_id,
+               sum(CASE WHEN e.reverses IS NULL THEN 1 ELSE -1 END) AS events,
                sum(CAST(e.tokens_in AS numeric) + e.tokens_out) AS tokens
         FROM usage_events AS e
         JOIN usage_periods AS u ON u.user_id = e.user_id
              AND e."timestamp" >= u.period_start AND e."timestamp" < u.period_end
         WHERE e.unpriced
-        GROUP BY u.user_id, u.period_start, e.model_id ORDER BY u.user_id, u.period_start, e.model_id
+        GROUP BY u.user_id, u.period_start, e.model_id HAVING sum(CASE WHEN e.reverses IS NULL THEN 1 ELSE -1 END) > 0
+        ORDER BY u.user_id, u.period_start, e.model_id
         """,
     )
     return [UnpricedUsage(**{**row, "tokens": int(row["tokens"])}) for row in rows]

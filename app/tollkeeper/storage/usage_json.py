@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -29,6 +30,18 @@ def usage_from_json(value: dict[str, Any]) -> Usage:
         compute_minutes=Decimal(value["compute_minutes"]),
         units={name: Decimal(quantity) for name, quantity in value["units"].items()},
         parts=parts_from_json(value.get("parts")),
+    )
+
+
+def usage_from_row(row: Mapping[str, Any]) -> Usage:
+    """The usage in a row of `usage_events`; of one that takes another back, the usage that it takes back."""
+    sign = 1 if row["reverses"] is None else -1
+    return Usage(
+        model_id=row["model_id"],
+        **{name: sign * row[name] for name in _COUNTS[1:]},
+        compute_minutes=sign * row["compute_minutes"],
+        units={name: sign * Decimal(quantity) for name, quantity in row["units"].items()},
+        parts=parts_from_json(row["parts"]),
     )
 
 

@@ -14,8 +14,8 @@ from sqlalchemy import Connection, text
 
 from tollkeeper.domain.usage import Usage
 from tollkeeper.storage.database import all_rows, change, first_row
-from tollkeeper.storage.totals import Sums, totals_from_json
-from tollkeeper.storage.usage_json import parts_from_json
+from tollkeeper.storage.totals import Sums, totals_from_json, totals_to_json
+from tollkeeper.storage.usage_json import usage_from_row
 
 _PAGE = 1000
 
@@ -45,6 +45,8 @@ class StoredUsage:
     id: UUID
     timestamp: datetime
     usage: Usage
+    taken_back: bool = False
+    """The row takes so much usage back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,33 @@ def lock_period(connection: Connection, user_id: str, period_start: datetime) ->
     return None if row is None else _period(row)
 
 
+def lock_period_at(connection: Connection, user_id: str, at: datetime) -> UsagePeriod | None:
+    """Lock the period that an instant lies in, if anything is stored for it."""
+    found = period_at(connection, user_id, at)
+    return None if found is None else lock_period(connection, user_id, found.period_start)
+
+
+def save_taken_back(
+    connection: Connection, period: UsagePeriod, totals: Sums, *, tokens: int, cost_units: Decimal, spent: int
+) -> None:
+    """Store a locked period after one event was taken off: `totals` and `spent` as they are, the others as they change."""
+    change(
+        connection,
+        """
+        UPDATE usage_periods
+        SET totals = CAST(:totals AS jsonb), events = events - 1, tokens = tokens - :tokens,
+            cost_units = cost_units + :cost_units, spent = :spent, version = version + 1
+        WHERE user_id = :user AND period_start = :start
+        """,
+        totals=json.dumps(totals_to_json(totals)),
+        tokens=tokens,
+        cost_units=cost_units,
+        spent=spent,
+        user=period.user_id,
+        start=period.period_start,
+    )
+
+
 def next_open_period(
     connection: Connection,
     plan_id: str,
@@ -158,10 +187,10 @@ def charged_events(connection: Connection, period: UsagePeriod) -> Iterator[list
         text(
             """
             SELECT id, "timestamp", model_id, tokens_in, tokens_out, cached_tokens_in, cache_write_tokens_in,
-                   reasoning_tokens_out, compute_minutes, units, parts
+                   reasoning_tokens_out, compute_minutes, units, parts, reverses
             FROM usage_events
             WHERE user_id = :user AND "timestamp" >= :start AND "timestamp" < :end AND billable
-            ORDER BY recorded_at, "timestamp", id
+            ORDER BY recorded_at, reverses IS NOT NULL, "timestamp", id
             """
         ),
         {"user": period.user_id, "start": period.period_start, "end": period.period_end},
@@ -200,7 +229,4 @@ def _period(row: dict[str, Any]) -> UsagePeriod:
 
 
 def _stored_usage(row: dict[str, Any]) -> StoredUsage:
-    event_id, timestamp = row.pop("id"), row.pop("timestamp")
-    units = {name: Decimal(quantity) for name, quantity in row.pop("units").items()}
-    parts = parts_from_json(row.pop("parts"))
-    return StoredUsage(event_id, timestamp, Usage(**row, units=units, parts=parts))
+    return StoredUsage(row["id"], row["timestamp"], usage_from_row(row), taken_back=row["reverses"] is not None)

@@ -146,6 +146,12 @@ class Ledger:
         with self.database.transaction() as connection:
             return change(connection, statement, **parameters)
 
+    def tamper(self, statement: str, **parameters: object) -> int:
+        """Change what the database keeps from being changed."""
+        with self.database.transaction() as connection:
+            change(connection, "SET LOCAL session_replication_role = replica")
+            return change(connection, statement, **parameters)
+
     def invoices(self, user_id: str = "ada") -> list[dict[str, Any]]:
         return self.rows("SELECT * FROM invoices WHERE user_id = :user ORDER BY period_start, revision", user=user_id)
 

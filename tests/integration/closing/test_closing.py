@@ -328,7 +328,7 @@ class TestWhatIsNotProven:
         ledger.plan(CENT)
         ledger.customer()
         ledger.use(tokens_in=10)
-        ledger.run("DELETE FROM usage_events")
+        ledger.tamper("DELETE FROM usage_events")
         assert self.parked(ledger) == "0 events, 1 in the running totals"
 
     def test_units_of_the_apps_own_are_counted_again_too(self, ledger: Ledger) -> None:
@@ -336,7 +336,7 @@ class TestWhatIsNotProven:
         ledger.customer()
         ledger.use(units={"images": Decimal("2.5")})
         ledger.use(units={"images": Decimal("0.25")}, model="other")
-        ledger.run("""UPDATE usage_events SET units = '{"images": 3}' WHERE model_id = 'other'""")
+        ledger.tamper("""UPDATE usage_events SET units = '{"images": 3}' WHERE model_id = 'other'""")
         assert self.parked(ledger) == "other images: 3 in the events, 0.25 in the running totals"
 
     def test_one_customer_who_is_parked_keeps_nobody_else_from_being_billed(self, ledger: Ledger) -> None:

@@ -223,7 +223,7 @@ def test_late_usage_that_its_events_do_not_bear_out_is_not_billed(
     ledger.use(tokens_in=5)
     ledger.close()
     ledger.use(tokens_in=7, stored=LATE)
-    ledger.run("UPDATE usage_events SET tokens_in = 8 WHERE revision = 2")
+    ledger.tamper("UPDATE usage_events SET tokens_in = 8 WHERE revision = 2")
     ledger.use(tokens_in=1, at=DECEMBER)
     ledger.close(as_of=JANUARY)
     assert [invoice["total_amount"] for invoice in ledger.invoices()] == [5, 1]

@@ -76,6 +76,12 @@ class Desk:
         with self.database.transaction() as connection:
             change(connection, statement, **parameters)
 
+    def tamper(self, statement: str) -> None:
+        """Change what the database keeps from being changed."""
+        with self.database.transaction() as connection:
+            change(connection, "SET LOCAL session_replication_role = replica")
+            change(connection, statement)
+
 
 @dataclass
 class Answer:

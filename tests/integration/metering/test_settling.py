@@ -265,4 +265,4 @@ def test_the_database_itself_refuses_what_cannot_be(at: Desk) -> None:
         "status_code = 7",
     ):
         with pytest.raises(Exception, match="violates check constraint"):
-            at.run(f"UPDATE usage_events SET {wrong}")
+            at.tamper(f"UPDATE usage_events SET {wrong}")

@@ -113,7 +113,7 @@ class TestDifferences:
     def test_each_kind_of_damage_is_named(self, reporting: Reporting, damage: str, expected: str) -> None:
         reporting.close(100)
         [invoice] = reporting.ledger.invoices()
-        assert reporting.ledger.run(damage) == 1
+        assert reporting.ledger.tamper(damage) == 1
         found = reconcile(reporting.ledger.database, now=reporting.clock.now())
         assert not found.ok
         assert expected.format(invoice=invoice["id"]) in only(found).differences
