@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from tollkeeper.clock import Clock
@@ -41,12 +42,33 @@ class Account:
         self.rules = rules
         self.lock = threading.RLock()
         self._shelves: dict[str, dict[str, Body]] = {}
+        self._order: dict[str, int] = {}
+        self._set_to: int | None = None
         self._parts: dict[object, Any] = {}
 
     @property
     def now(self) -> int:
         """Unix seconds, as in every `created`."""
-        return int(self.clock.now().timestamp())
+        return int(self.clock.now().timestamp()) if self._set_to is None else self._set_to
+
+    @property
+    def instant(self) -> datetime:
+        """The same as a `datetime`."""
+        return datetime.fromtimestamp(self.now, UTC)
+
+    @contextmanager
+    def at(self, seconds: int) -> Iterator[None]:
+        """Lets it be this time while the block runs: the time of a test clock, or of something that was due before."""
+        before, self._set_to = self._set_to, seconds
+        try:
+            yield
+        finally:
+            self._set_to = before
+
+    def time_of(self, customer: str | None) -> int:
+        """What time it is for a customer: that of their test clock, where they have one."""
+        clock = self.shelf("customer").get(customer or "", {}).get("test_clock")
+        return self.now if clock is None else int(self.shelf("test_helpers.test_clock")[clock]["frozen_time"])
 
     def shelf(self, kind: str) -> dict[str, Body]:
         """All objects of a kind by identity, oldest first."""
@@ -55,7 +77,12 @@ class Account:
     def keep(self, body: Body) -> Body:
         """Puts an object on the shelf of its own kind."""
         self.shelf(body["object"])[body["id"]] = body
+        self._order.setdefault(body["id"], len(self._order))
         return body
+
+    def order(self, identity: str) -> int:
+        """The place of an object among all that were ever kept."""
+        return self._order[identity]
 
     def get(self, kind: str, identity: str, param: str | None = None) -> Body:
         """The object, or Stripe's refusal: 404 if the URL named it, 400 if the parameter `param` did."""

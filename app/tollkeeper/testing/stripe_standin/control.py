@@ -11,6 +11,8 @@
 | POST `/_standin/identifiers/forget` | forget identifiers of meter events (`older_than_seconds`, 0) |
 | POST `/_standin/customers`, `/_standin/meters` | `customer_id` and fields; `event_name`, `formula` |
 | POST `/_standin/invoices` | make an invoice: `customer`, `period_start`, `period_end` (ISO 8601), `amount`, … |
+| GET `/_standin/events` | every event so far |
+| POST `/_standin/life/…` | each deed of `Life`, by its name and with its arguments |
 | POST `/_standin/deliver` | sign and post an event: `url`, `secret`, `type`, `object`, `signed_at`, `overrides` |
 """
 
@@ -23,6 +25,19 @@ from tollkeeper.testing.standin.control import Deed, instant
 
 if TYPE_CHECKING:
     from tollkeeper.testing.stripe_standin.standin import StripeStandIn
+
+LIFE = (
+    "complete_checkout",
+    "settle_checkout",
+    "give_card",
+    "pass_time",
+    "set_subscription_status",
+    "refund",
+    "dispute",
+    "reject_meter_event",
+    "deliver_events",
+)
+"""The deeds of `Life`, each under its own name."""
 
 
 def _overview(standin: StripeStandIn, asked: dict[str, Any]) -> dict[str, Any]:
@@ -65,6 +80,14 @@ def _deliver(standin: StripeStandIn, asked: dict[str, Any]) -> dict[str, Any]:
     ).as_dict()
 
 
+def _lived(name: str) -> Deed[StripeStandIn]:
+    def live(standin: StripeStandIn, asked: dict[str, Any]) -> Any:
+        answer = getattr(standin, name)(**asked)
+        return [one.as_dict() for one in answer] if name == "deliver_events" else answer
+
+    return live
+
+
 DEEDS: tuple[tuple[str, str, Deed[StripeStandIn]], ...] = (
     ("GET", "", _overview),
     ("GET", "/calls", lambda standin, asked: standin.calls()),
@@ -82,4 +105,6 @@ DEEDS: tuple[tuple[str, str, Deed[StripeStandIn]], ...] = (
     ("POST", "/meters", lambda standin, asked: {"id": standin.add_meter(**asked)}),
     ("POST", "/invoices", _invoice),
     ("POST", "/deliver", _deliver),
+    ("GET", "/events", lambda standin, asked: standin.events()),
+    *(("POST", f"/life/{name}", _lived(name)) for name in LIFE),
 )

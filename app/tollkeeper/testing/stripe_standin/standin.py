@@ -22,6 +22,7 @@ from tollkeeper.testing.stripe_standin.account import Account, Body, Rules
 from tollkeeper.testing.stripe_standin.control import DEEDS
 from tollkeeper.testing.stripe_standin.delivery import new_event, send
 from tollkeeper.testing.stripe_standin.door import StripeDoor
+from tollkeeper.testing.stripe_standin.life import Life
 from tollkeeper.testing.stripe_standin.resources import customers, invoices, meters
 from tollkeeper.testing.stripe_standin.resources.meter_events import MeterEventLog
 from tollkeeper.testing.stripe_standin.routing import Call
@@ -30,7 +31,7 @@ API_KEY = "sk_test_stand_in_for_rehearsals"
 """The key that a stand-in accepts unless it is given another."""
 
 
-class StripeStandIn:
+class StripeStandIn(Life):
     """A Stripe account in memory, as strict as the real API about what it is sent.
 
     `app` is the ASGI app, `serve()` puts it on a port. All time comes from `clock`. `restricted_keys` maps further keys

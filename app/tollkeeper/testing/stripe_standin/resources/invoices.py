@@ -10,13 +10,13 @@ from stripe.params import (
     InvoiceFinalizeInvoiceParams,
     InvoiceListParams,
     InvoiceMarkUncollectibleParams,
-    InvoicePayParams,
     InvoiceRetrieveParams,
     InvoiceUpdateParams,
     InvoiceVoidInvoiceParams,
 )
 
 from tollkeeper.testing.stripe_standin.account import Account, Body
+from tollkeeper.testing.stripe_standin.events import emit
 from tollkeeper.testing.stripe_standin.listing import PAGING, newest_first, page
 from tollkeeper.testing.stripe_standin.problem import Problem, bad_request, missing_parameter, not_rehearsed
 from tollkeeper.testing.stripe_standin.resources.fields import changed
@@ -180,6 +180,7 @@ def finalize(account: Account, invoice: Body) -> Body:
         invoice_pdf=f"https://pay.stripe.com/invoice/{invoice['id']}/pdf",
     )
     invoice["status_transitions"]["finalized_at"] = account.now
+    emit(account, "invoice.finalized", invoice)
     return invoice if invoice["amount_due"] else pay(account, invoice)
 
 
@@ -193,6 +194,9 @@ def pay(account: Account, invoice: Body) -> Body:
         attempt_count=invoice["attempt_count"] + (1 if invoice["amount_due"] else 0),
     )
     invoice["status_transitions"]["paid_at"] = account.now
+    if invoice["amount_paid"]:
+        account.keep(_payment(account, invoice))
+    emit(account, "invoice.paid", invoice)
     return invoice
 
 
@@ -200,6 +204,7 @@ def void(account: Account, invoice: Body) -> Body:
     _require(invoice, "voided", "open", "uncollectible")
     invoice.update(status="void", amount_remaining=0)
     invoice["status_transitions"]["voided_at"] = account.now
+    emit(account, "invoice.voided", invoice)
     return invoice
 
 
@@ -207,7 +212,26 @@ def mark_uncollectible(account: Account, invoice: Body) -> Body:
     _require(invoice, "marked uncollectible", "open")
     invoice["status"] = "uncollectible"
     invoice["status_transitions"]["marked_uncollectible_at"] = account.now
+    emit(account, "invoice.marked_uncollectible", invoice)
     return invoice
+
+
+def _payment(account: Account, invoice: Body) -> Body:
+    """Which payment paid it."""
+    return {
+        "id": account.ids.new("inpay"),
+        "object": "invoice_payment",
+        "amount_paid": invoice["amount_paid"],
+        "amount_requested": invoice["amount_due"],
+        "created": account.now,
+        "currency": invoice["currency"],
+        "invoice": invoice["id"],
+        "is_default": True,
+        "livemode": False,
+        "payment": {"type": "payment_intent", "payment_intent": account.ids.new("pi")},
+        "status": "paid",
+        "status_transitions": {"canceled_at": None, "paid_at": account.now},
+    }
 
 
 STEPS = {
@@ -238,7 +262,9 @@ def _create(account: Account, call: Call) -> Body:
     invoice = new_invoice(account, customer["id"], currency, (account.now, account.now))
     _set_due_date(account, invoice, params)
     changed(invoice, params)
-    return account.keep(invoice)
+    account.keep(invoice)
+    emit(account, "invoice.created", invoice)
+    return invoice
 
 
 def _set_due_date(account: Account, invoice: Body, params: dict[str, Any]) -> None:
@@ -280,10 +306,6 @@ def _finalize(account: Account, call: Call) -> Body:
     return invoice
 
 
-def _pay(account: Account, call: Call) -> Body:
-    return pay(account, _retrieve(account, call))
-
-
 def _void(account: Account, call: Call) -> Body:
     return void(account, _retrieve(account, call))
 
@@ -305,7 +327,6 @@ ROUTES = (
     route("POST", "/v1/invoices/{invoice}", _update, InvoiceUpdateParams, _UPDATABLE),
     route("DELETE", "/v1/invoices/{invoice}", _delete, InvoiceDeleteParams),
     route("POST", "/v1/invoices/{invoice}/finalize", _finalize, InvoiceFinalizeInvoiceParams, "auto_advance"),
-    route("POST", "/v1/invoices/{invoice}/pay", _pay, InvoicePayParams),
     route("POST", "/v1/invoices/{invoice}/void", _void, InvoiceVoidInvoiceParams),
     route("POST", "/v1/invoices/{invoice}/mark_uncollectible", _mark_uncollectible, InvoiceMarkUncollectibleParams),
 )

@@ -121,9 +121,10 @@ def _received(account: Account, meter: Body, event: Body) -> ReceivedEvent:
 
 
 def _flaws(account: Account, event: ReceivedEvent, value: str) -> Iterator[tuple[str, str]]:
-    if event.timestamp < account.now - _OLDEST.total_seconds():
+    now = account.time_of(event.customer)
+    if event.timestamp < now - _OLDEST.total_seconds():
         yield "timestamp_too_far_in_past", "The timestamp is more than 35 days in the past."
-    if event.timestamp > account.now + _FURTHEST_AHEAD.total_seconds():
+    if event.timestamp > now + _FURTHEST_AHEAD.total_seconds():
         yield "timestamp_in_future", "The timestamp is more than 5 minutes in the future."
     if not _DECIMAL.fullmatch(value):
         yield "meter_event_invalid_value", f"The value {value!r} is not a decimal number."

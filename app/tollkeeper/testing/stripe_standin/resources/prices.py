@@ -33,7 +33,7 @@ def _create(account: Account, call: Call) -> Body:
         "currency": params["currency"].lower(),
         "custom_unit_amount": None,
         "livemode": False,
-        "lookup_key": _free_lookup_key(account, params.get("lookup_key")),
+        "lookup_key": _free_lookup_key(account, params),
         "metadata": params.get("metadata", {}),
         "nickname": params.get("nickname"),
         "product": _product(account, params),
@@ -118,9 +118,14 @@ def _product(account: Account, params: dict[str, Any]) -> str:
     return str(new_product(account, params["product_data"])["id"])
 
 
-def _free_lookup_key(account: Account, wanted: str | None) -> str | None:
-    if wanted and any(price["lookup_key"] == wanted for price in account.shelf("price").values()):
-        raise bad_request("lookup_key", f"A price already uses the lookup key {wanted}.")
+def _free_lookup_key(account: Account, params: dict[str, Any]) -> str | None:
+    """The lookup key, which one price has at a time: it is taken from its holder only if the call asks for that."""
+    wanted: str | None = params.get("lookup_key")
+    for holder in account.shelf("price").values():
+        if wanted and holder["lookup_key"] == wanted:
+            if not params.get("transfer_lookup_key"):
+                raise bad_request("lookup_key", f"A price already uses the lookup key {wanted}.")
+            holder["lookup_key"] = None
     return wanted
 
 
@@ -171,8 +176,8 @@ ROUTES = (
         "/v1/prices",
         _create,
         PriceCreateParams,
-        "billing_scheme currency expand lookup_key product product_data recurring tiers tiers_mode transform_quantity "
-        f"unit_amount unit_amount_decimal {_LABELS}",
+        "billing_scheme currency expand lookup_key product product_data recurring tiers tiers_mode transfer_lookup_key "
+        f"transform_quantity unit_amount unit_amount_decimal {_LABELS}",
     ),
     route(
         "GET",
