@@ -4,9 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
-TYPED := app workers alembic tests
+TYPED := app workers alembic tests docs
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench docs clean
 
 demo: $(READY)
 	$(BIN)/tollkeeper demo
@@ -24,6 +24,10 @@ lint: $(READY)
 # About five minutes on two cores; a rougher look in about one: make bench BENCH=--quick
 bench: .venv/.bench-ready
 	$(BIN)/python benchmarks/request_path.py $(BENCH)
+
+# The pages of docs/reference, out of the code, on a PostgreSQL that is started for it.
+docs: $(READY)
+	$(BIN)/python docs/build_reference.py
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

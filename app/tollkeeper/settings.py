@@ -45,36 +45,55 @@ def _only(name: str) -> AliasChoices:
 class Settings(BaseSettings):
     """What this process was told. Secrets are `SecretStr`, so printing a `Settings` shows none of them."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", case_sensitive=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", case_sensitive=True, env_ignore_empty=True, use_attribute_docstrings=True
+    )
 
     database_url: Annotated[str, AfterValidator(_postgres_url)] | None = Field(
         None, validation_alias=_either("TOLLKEEPER_DATABASE_URL", "DATABASE_URL"), repr=False
     )
+    """PostgreSQL, as `postgres://`, `postgresql://` or `postgresql+psycopg://`."""
     redis_url: Annotated[str, AfterValidator(_redis_url)] | None = Field(
         None, validation_alias=_either("TOLLKEEPER_REDIS_URL", "REDIS_URL"), repr=False
     )
+    """Redis: live counters, holds, and Celery's broker."""
     db_schema: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")] | None = Field(
         None, validation_alias=_only("TOLLKEEPER_DB_SCHEMA")
     )
+    """The schema that all tables are in; unset: the connection's own."""
     stripe_api_key: SecretStr | None = Field(None, validation_alias=_only("STRIPE_API_KEY"))
+    """Stripe's secret key; a restricted one is enough."""
     stripe_webhook_secret: SecretStr | None = Field(None, validation_alias=_only("STRIPE_WEBHOOK_SECRET"))
+    """What Stripe signs its webhooks with; without it `/billing/webhooks/stripe` answers 404."""
     stripe_api_base: str | None = Field(None, validation_alias=_only("STRIPE_API_BASE"))
+    """Where Stripe's API is, for a stand-in."""
     paystack_secret_key: SecretStr | None = Field(None, validation_alias=_only("PAYSTACK_SECRET_KEY"))
+    """Paystack's secret key, which also signs its webhooks."""
     paystack_api_base: str | None = Field(None, validation_alias=_only("PAYSTACK_API_BASE"))
+    """Where Paystack's API is, for a stand-in."""
     smtp_url: SecretStr | None = Field(None, validation_alias=_only("TOLLKEEPER_SMTP_URL"))
+    """The mail server, as `smtp://`, `smtps://` or `smtp+starttls://` with user and password; unset: no mail goes out."""
     mail_from: str | None = Field(None, validation_alias=_only("TOLLKEEPER_MAIL_FROM"))
+    """The sender of every mail."""
     mail_templates_dir: Path | None = Field(None, validation_alias=_only("TOLLKEEPER_MAIL_TEMPLATES_DIR"))
+    """A folder whose templates are taken in place of ours of the same name."""
     slack_webhook_url: SecretStr | None = Field(None, validation_alias=_only("TOLLKEEPER_SLACK_WEBHOOK_URL"))
+    """The operator's channel at Slack."""
     collect: Literal["meters", "invoices", "off"] = Field("meters", validation_alias=_only("TOLLKEEPER_COLLECT"))
+    """How a plan that does not say collects: report quantities and let Stripe price them, send priced invoices, or neither."""
     stripe_cadence: Literal["period", "day", "hour"] = Field(
         "period", validation_alias=_only("TOLLKEEPER_STRIPE_CADENCE")
     )
+    """How often quantities are reported to Stripe: once a period, a day or an hour."""
     on_store_down: Literal["open", "closed"] = Field("open", validation_alias=_only("TOLLKEEPER_ON_STORE_DOWN"))
+    """While the database is away: serve customers that were seen before and journal their usage to disk, or answer 503."""
     default_plan: str | None = Field(None, validation_alias=_only("TOLLKEEPER_DEFAULT_PLAN"))
+    """The plan on which a customer first named by `identify` is created; unset: 401."""
     journal_dir: Path = Field(
         default_factory=lambda: Path(tempfile.gettempdir()) / "tollkeeper-journal",
         validation_alias=_only("TOLLKEEPER_JOURNAL_DIR"),
     )
+    """Where usage waits on disk while the database is away; name a folder that outlives a reboot."""
     clock_file: Path | None = Field(None, validation_alias=_only("TOLLKEEPER_CLOCK_FILE"))
     """Seconds to add to the machine's clock, for rehearsals; see `tollkeeper.clock.ShiftedClock`."""
     hold_tokens: int = Field(4096, ge=0, le=2**31, validation_alias=_only("TOLLKEEPER_HOLD_TOKENS"))
@@ -92,7 +111,7 @@ class Settings(BaseSettings):
     store_budget_ms: int = Field(1500, ge=50, le=60_000, validation_alias=_only("TOLLKEEPER_STORE_BUDGET_MS"))
     """The longest a request waits for PostgreSQL, once before and once after the route."""
     redis_budget_ms: int = Field(250, ge=10, le=60_000, validation_alias=_only("TOLLKEEPER_REDIS_BUDGET_MS"))
-
+    """The longest a request waits for Redis."""
     metrics_token: SecretStr | None = Field(None, validation_alias=_only("TOLLKEEPER_METRICS_TOKEN"))
     """What Prometheus has to show as its bearer token to read `/billing/metrics`; open to everybody where none is set."""
 
