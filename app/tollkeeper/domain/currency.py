@@ -62,6 +62,21 @@ def paystack_exponent(currency: str) -> int:
     return 2
 
 
+def to_paystack(amount: int, currency: str) -> int:
+    """Minor units as this project counts them, as Paystack counts them: XOF and RWF have none here and two there."""
+    return amount * _paystack_factor(currency)
+
+
+def from_paystack(amount: int, currency: str) -> int | None:
+    """What Paystack counts, in minor units as this project counts them; None where it is no whole number of them."""
+    whole, rest = divmod(amount, _paystack_factor(currency))
+    return None if rest else whole
+
+
+def _paystack_factor(currency: str) -> int:
+    return int(10 ** (paystack_exponent(currency) - exponent(currency)))
+
+
 def minor_step(currency: str) -> int:
     """What every line of an invoice is a multiple of: 10 with three decimals, 100 for ISK and UGX, else 1."""
     if exponent(currency) == 3:

@@ -13,6 +13,7 @@ from tollkeeper.payments.outcome import (
     OutcomeUnknown,
     RateLimited,
     Refused,
+    Trouble,
 )
 from tollkeeper.payments.signature import SignatureRefused, verify_paystack, verify_stripe
 
@@ -27,6 +28,7 @@ __all__ = [
     "RateLimited",
     "Refused",
     "SignatureRefused",
+    "Trouble",
     "verify_paystack",
     "verify_stripe",
 ]

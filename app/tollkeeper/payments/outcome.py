@@ -73,7 +73,10 @@ class RateLimited:
     request_id: str | None = None
 
 
-MeterEventOutcome = Accepted | AlreadyThere | Refused | OutcomeUnknown | Failed | RateLimited
+Trouble = Refused | OutcomeUnknown | Failed | RateLimited
+"""What can become of any call besides its answer."""
+
+MeterEventOutcome = Accepted | AlreadyThere | Trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,4 +87,4 @@ class AccountAnswers:
     """True for live money, False for a sandbox, None where the key's form does not say."""
 
 
-AccountCheck = AccountAnswers | Refused | OutcomeUnknown | Failed | RateLimited
+AccountCheck = AccountAnswers | Trouble

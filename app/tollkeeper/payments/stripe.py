@@ -26,13 +26,13 @@ from tollkeeper.payments.outcome import (
     OutcomeUnknown,
     RateLimited,
     Refused,
+    Trouble,
 )
 
 if TYPE_CHECKING:
     import stripe
     from stripe.params.billing import MeterEventCreateParams
 
-Trouble = Refused | OutcomeUnknown | Failed | RateLimited
 Result = TypeVar("Result")
 
 _REPEATED_IDENTIFIER = re.compile("an event already exists with identifier", re.IGNORECASE)

@@ -14,10 +14,12 @@ from tollkeeper.domain.currency import (
     display,
     display_price,
     exponent,
+    from_paystack,
     minor_step,
     parse_major,
     paystack_exponent,
     to_major,
+    to_paystack,
 )
 from tollkeeper.domain.errors import InvalidInput
 
@@ -177,3 +179,22 @@ def test_money_is_shown_as_people_write_it(amount: int, currency: str, shown: st
 )
 def test_a_price_is_shown_with_all_its_decimals(price: str, currency: str, shown: str) -> None:
     assert display_price(Decimal(price), currency) == shown
+
+
+@pytest.mark.parametrize(
+    ("currency", "ours", "paystacks"),
+    [
+        ("ngn", 150_025, 150_025),  # kobo at both
+        ("ghs", 1_000, 1_000),
+        ("kes", 1_000, 1_000),
+        ("XOF", 1_500, 150_000),  # none here, times 100 there
+        ("rwf", 1_500, 150_000),
+    ],
+)
+def test_paystack_counts_every_currency_times_100(currency: str, ours: int, paystacks: int) -> None:
+    assert to_paystack(ours, currency) == paystacks
+    assert from_paystack(paystacks, currency) == ours
+
+
+def test_what_is_no_whole_minor_unit_of_ours_has_no_amount() -> None:
+    assert from_paystack(150_001, "xof") is None
