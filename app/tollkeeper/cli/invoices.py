@@ -11,7 +11,7 @@ import click
 
 from tollkeeper.cli.edge import runtime
 from tollkeeper.cli.instant import INSTANT
-from tollkeeper.cli.printing import exact, instant, number, print_json, print_table, working
+from tollkeeper.cli.printing import instant, number, print_json, print_table, working
 from tollkeeper.domain.errors import NotFound
 
 if TYPE_CHECKING:
@@ -223,40 +223,12 @@ def _print_lines(lines: Sequence[InvoiceLine], total: int, currency: str) -> Non
 
 
 def _document(invoice: Invoice) -> dict[str, Any]:
-    return {
-        "id": invoice.id,
-        "user_id": invoice.user_id,
-        "period_start": invoice.period.start,
-        "period_end": invoice.period.end,
-        "revision": invoice.revision,
-        "currency": invoice.currency,
-        "status": invoice.status,
-        "total_amount": invoice.total_amount,
-        "plan_id": invoice.plan_id,
-        "plan_version": invoice.plan_version,
-        "collect": invoice.collect,
-        "stripe_invoice_id": invoice.stripe_invoice_id,
-        "arrival_cutoff": invoice.arrival_cutoff,
-        "created_at": invoice.created_at,
-        "finalized_at": invoice.finalized_at,
-        "paid_at": invoice.paid_at,
-        "alarm": invoice.alarm,
-    }
+    from tollkeeper.services.documenting import invoice_document
+
+    return invoice_document(invoice)
 
 
 def _line_documents(lines: Sequence[InvoiceLine]) -> list[dict[str, Any]]:
-    return [
-        {
-            "position": position,
-            "kind": line.kind,
-            "model_id": line.model_id,
-            "token_type": line.token_type,
-            "quantity": exact(line.quantity),
-            "unit_amount_decimal": line.unit_amount,
-            "amount": line.amount,
-            "description": line.description,
-            "period_start": line.period.start,
-            "period_end": line.period.end,
-        }
-        for position, line in enumerate(lines, 1)
-    ]
+    from tollkeeper.services.documenting import line_documents
+
+    return line_documents(lines)

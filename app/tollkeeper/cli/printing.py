@@ -5,50 +5,19 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass
-from datetime import UTC, datetime
-from decimal import Decimal
-from typing import Any
-from uuid import UUID
 
 import click
 
+from tollkeeper.plain import exact, instant, number, plain
+
+__all__ = ["Progress", "exact", "instant", "number", "plain", "print_json", "print_table", "working"]
+
 
 def print_json(document: object) -> None:
-    """The document and nothing else. Decimals are strings, so that every reader gets them exactly."""
+    """The document and nothing else."""
     click.echo(json.dumps(plain(document), indent=2))
-
-
-def plain(value: Any) -> Any:
-    """The value in what JSON has."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, Sequence | set | frozenset) and not isinstance(value, str):
-        return [plain(item) for item in value]
-    if isinstance(value, datetime):
-        return instant(value)
-    if isinstance(value, Decimal):
-        return f"{value:f}"
-    return str(value) if isinstance(value, UUID) else value
-
-
-def instant(at: datetime) -> str:
-    """`2026-11-01T00:00:00Z`."""
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def exact(quantity: Decimal | int) -> Decimal | int:
-    """A quantity for a document: a number where it is whole, else a decimal."""
-    return int(quantity) if quantity == int(quantity) else quantity
-
-
-def number(value: Decimal | int) -> str:
-    """`1,234.5`"""
-    return f"{int(value):,}" if value == int(value) else f"{value:,f}"
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) -> None:

@@ -15,10 +15,11 @@ from tollkeeper.clock import Clock
 from tollkeeper.domain.errors import TollkeeperError
 from tollkeeper.extraction.request import RequestFacts, read_request
 from tollkeeper.middleware.body import ReadAhead, content_length, header, worth_reading
-from tollkeeper.middleware.identify import Identify, caller_by_host, caller_by_key
+from tollkeeper.middleware.identify import caller_by_host, caller_by_key
 from tollkeeper.middleware.refusal import send_refusal
 from tollkeeper.middleware.tap import Settling, Tap, request_id, storable
 from tollkeeper.middleware.usage_record import SCOPE_KEY, UsageRecord
+from tollkeeper.services.identifying import Identify
 from tollkeeper.services.metering import Admission, Metering
 from tollkeeper.settings import Settings, read_settings
 from tollkeeper.telemetry.watch import watching

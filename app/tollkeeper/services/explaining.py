@@ -60,9 +60,14 @@ class _Basis:
 def explain(database: Database, invoice_id: UUID) -> Explanation:
     """How an invoice's lines came about; `NotFound` where there is no such invoice."""
     with database.transaction() as connection:
-        invoice = load_invoice(connection, invoice_id)
-        lines = lines_of(connection, invoice_id)
-        bases = {line.period: _basis(connection, invoice, line.period) for line in lines}
+        return explain_in(connection, invoice_id)
+
+
+def explain_in(connection: Connection, invoice_id: UUID) -> Explanation:
+    """The same inside a transaction."""
+    invoice = load_invoice(connection, invoice_id)
+    lines = lines_of(connection, invoice_id)
+    bases = {line.period: _basis(connection, invoice, line.period) for line in lines}
     seen: Counter[tuple[str | None, str | None]] = Counter()
     explained = []
     for position, line in enumerate(lines, 1):

@@ -59,15 +59,27 @@ def preview(database: Database, user_id: str, *, at: datetime, collect: Collect 
     Raises `PeriodNotBillable` where the close would park it.
     """
     with database.transaction() as connection:
-        change(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        load_customer(connection, validate_user_id(user_id))
-        current = stored_period(connection, user_id, at) or unused_period(connection, user_id, at)
-        others = unbilled_periods(connection, user_id, current.period.end)
-        drafting = Drafting(collect, at)
-        outcome = drafting.decide(connection, _with(others, current))
-        if current.key in outcome.parked:
-            raise PeriodNotBillable(outcome.parked[current.key])
-        tariff = drafting.tariff(connection, current)
+        one_instant(connection)
+        return preview_of(connection, user_id, at, collect)
+
+
+def one_instant(connection: Connection) -> None:
+    """Read everything in this transaction as it is now; for its first statement."""
+    change(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+
+
+def preview_of(
+    connection: Connection, user_id: str, at: datetime, collect: Collect, *, proving: bool = True
+) -> Preview:
+    """The same inside a transaction; with `proving` false without counting the events behind the totals again."""
+    load_customer(connection, validate_user_id(user_id))
+    current = stored_period(connection, user_id, at) or unused_period(connection, user_id, at)
+    others = unbilled_periods(connection, user_id, current.period.end)
+    drafting = Drafting(collect, at, proving=proving)
+    outcome = drafting.decide(connection, _with(others, current))
+    if current.key in outcome.parked:
+        raise PeriodNotBillable(outcome.parked[current.key])
+    tariff = drafting.tariff(connection, current)
     draft = next((one for one in outcome.drafts if one.invoice.period == current.period), None)
     lines = () if draft is None else draft.lines
     return Preview(

@@ -68,11 +68,16 @@ class UsageOverview:
 def usage_of(database: Database, user_id: str, now: datetime) -> UsageOverview:
     """The customer's standing at `now`, with up to `RECENT` other periods, newest first; or `NotFound`."""
     with database.transaction() as connection:
-        customer = load_customer(connection, validate_user_id(user_id))
-        plan = load_plan(connection, customer.plan_id)
-        row = period_at(connection, user_id, now) or _unused(connection, customer, plan, now)
-        own_cap = own_terms_of(connection, user_id).spend_cap
-        others = recent_periods(connection, user_id, RECENT + 1)
+        return usage_in(connection, user_id, now)
+
+
+def usage_in(connection: Connection, user_id: str, now: datetime) -> UsageOverview:
+    """The same inside a transaction."""
+    customer = load_customer(connection, validate_user_id(user_id))
+    plan = load_plan(connection, customer.plan_id)
+    row = period_at(connection, user_id, now) or _unused(connection, customer, plan, now)
+    own_cap = own_terms_of(connection, user_id).spend_cap
+    others = recent_periods(connection, user_id, RECENT + 1)
     current = _shown(row)
     cap = plan.spend_cap if own_cap is None else own_cap
     return UsageOverview(

@@ -20,6 +20,8 @@ from tollkeeper.storage.periods import PeriodKey
 
 InvoiceStatus: TypeAlias = Literal["draft", "finalized", "paid", "void", "uncollectible"]
 Collect: TypeAlias = Literal["meters", "invoices", "off"]
+InvoicePlace: TypeAlias = tuple[datetime, int]
+"""(period_start, revision): where in a customer's list an invoice stands"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,23 @@ def list_invoices(connection: Connection, user_id: str | None = None) -> list[In
         ORDER BY period_start DESC, user_id, revision
         """,  # noqa: S608 - put together from constants
         user=user_id,
+    )
+    return [_invoice(row) for row in rows]
+
+
+def customer_invoices(connection: Connection, user_id: str, after: InvoicePlace | None, limit: int) -> list[Invoice]:
+    """One customer's invoices, newest period first, from the one after a place on."""
+    rows = all_rows(
+        connection,
+        f"""
+        SELECT {_COLUMNS} FROM invoices
+        WHERE user_id = :user AND (CAST(:start AS timestamptz) IS NULL OR (period_start, revision) < (:start, :revision))
+        ORDER BY period_start DESC, revision DESC LIMIT :limit
+        """,  # noqa: S608 - put together from constants
+        user=user_id,
+        start=None if after is None else after[0],
+        revision=None if after is None else after[1],
+        limit=limit,
     )
     return [_invoice(row) for row in rows]
 

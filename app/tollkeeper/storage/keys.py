@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from tollkeeper.storage.database import all_rows, change
+from tollkeeper.storage.database import all_rows, change, first_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,14 @@ def keys_of(connection: Connection, user_id: str) -> list[StoredKey]:
         user=user_id,
     )
     return [StoredKey(**row) for row in rows]
+
+
+def owner_of_key(connection: Connection, key_hash: bytes) -> str | None:
+    """Whose key this is; None where it is nobody's, or revoked."""
+    row = first_row(
+        connection, "SELECT user_id FROM api_keys WHERE key_hash = :hash AND revoked_at IS NULL", hash=key_hash
+    )
+    return None if row is None else str(row["user_id"])
 
 
 def keys_with_prefix(connection: Connection, prefix: str) -> list[StoredKey]:
