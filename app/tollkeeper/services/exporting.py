@@ -24,7 +24,7 @@ _PAGE = 1_000
 _HEADER = (
     "id", "timestamp", "model_id", "tokens_in", "tokens_out", "cached_tokens_in", "cache_write_tokens_in",
     "reasoning_tokens_out", "compute_minutes", "units", "cost_units", "status_code", "method", "path", "request_id",
-    "estimated", "complete",
+    "estimated", "complete", "reverses",
 )  # fmt: skip
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 

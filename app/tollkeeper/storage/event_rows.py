@@ -36,6 +36,8 @@ class EventRow:
     request_id: str | None
     estimated: bool
     complete: bool
+    reverses: UUID | None
+    """The event that this row takes back; its counts are below zero then."""
 
 
 def events_page(
@@ -52,7 +54,7 @@ def events_page(
         """
         SELECT id, "timestamp", model_id, tokens_in, tokens_out, cached_tokens_in, cache_write_tokens_in,
                reasoning_tokens_out, compute_minutes, units, cost_units, status_code, method, path, request_id, estimated,
-               complete
+               complete, reverses
         FROM usage_events
         WHERE user_id = :user AND "timestamp" >= :from AND "timestamp" < :end AND billable
           AND (CAST(:revisions AS int[]) IS NULL OR revision = ANY(CAST(:revisions AS int[])))

@@ -41,7 +41,7 @@ def usage_by_day(connection: Connection, user_id: str, period: Period, grain: Gr
             rows = all_rows(
                 connection,
                 """
-                SELECT date_trunc(:grain, "timestamp") AS start, count(*) AS requests,
+                SELECT date_trunc(:grain, "timestamp") AS start, sum(CASE WHEN reverses IS NULL THEN 1 ELSE -1 END) AS requests,
                        sum(tokens_in + tokens_out) AS tokens, sum(cost_units) AS cost_units
                 FROM usage_events
                 WHERE user_id = :user AND "timestamp" >= :start AND "timestamp" < :end AND billable
