@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +20,9 @@ Say = Callable[[str], None]
 
 def develop(app: str, port: int, folder: Path, say: Say) -> int:
     """Run servers, web, worker and beat until Ctrl-C or until one of them ends; 0, or 1 where one ended by itself."""
+    if _taken(port):
+        say(f"port {port} is taken by something else; choose another one with --port")
+        return 1
     folder.mkdir(parents=True, exist_ok=True)
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -44,6 +48,16 @@ def develop(app: str, port: int, folder: Path, say: Say) -> int:
                 return 1
         say("stopping")
     return 0
+
+
+def _taken(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: what has just ended is free
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
 
 
 def _commands(app: str, port: int) -> Mapping[str, list[str]]:
