@@ -12,6 +12,7 @@ from tollkeeper.storage.database import Database
 if TYPE_CHECKING:
     from tollkeeper.mail.smtp import SmtpSender
     from tollkeeper.payments.stripe import StripePayments
+    from tollkeeper.services.collecting import Collectors
 
 
 class Runtime:
@@ -37,6 +38,15 @@ class Runtime:
         return StripePayments(key.get_secret_value(), api_base=self.settings.stripe_api_base)
 
     @cached_property
+    def collectors(self) -> Collectors:
+        """Who can collect invoices that we price ourselves: those whose key is set."""
+        from tollkeeper.payments.stripe_invoices import StripeInvoices, StripeItems
+
+        if self.stripe is None:
+            return {}
+        return {"stripe": StripeInvoices(self.stripe), "stripe_items": StripeItems(self.stripe)}
+
+    @cached_property
     def mail(self) -> SmtpSender | None:
         """The mail server, or None where none is set."""
         from tollkeeper.mail.smtp import SmtpSender
@@ -51,5 +61,5 @@ class Runtime:
         opened = self.__dict__.pop("database", None)
         if opened is not None:
             opened.close()
-        for name in ("stripe", "mail"):
+        for name in ("stripe", "collectors", "mail"):
             self.__dict__.pop(name, None)

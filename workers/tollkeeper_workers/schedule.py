@@ -21,6 +21,10 @@ class Entry:
 SCHEDULE = (
     Entry("tollkeeper.close_due", 2, "a period that is over is closed and its invoice drafted, after the grace"),
     Entry("tollkeeper.report_owed", 1, "Stripe finalizes an hour after midnight: what closed is told within minutes"),
+    Entry(
+        "tollkeeper.collect_invoices", 2, "an invoice that we priced goes to its collector soon after it was drafted"
+    ),
+    Entry("tollkeeper.follow_invoices", 120, "a webhook may be lost: who has paid is looked up, too"),
     Entry("tollkeeper.confirm_reports", 30, "Stripe's sums lag; they are read back until they show what was told"),
     Entry("tollkeeper.send_notices", 1, "a customer should hear of 80 % before reaching 100 %"),
     Entry("tollkeeper.apply_webhooks", 2, "an event that was stored and could not be applied at once is tried again"),

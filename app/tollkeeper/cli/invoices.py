@@ -12,7 +12,7 @@ import click
 from tollkeeper.cli.edge import runtime
 from tollkeeper.cli.instant import INSTANT
 from tollkeeper.cli.printing import instant, number, print_json, print_table, working
-from tollkeeper.domain.errors import NotFound
+from tollkeeper.domain.errors import NotFound, SettingMissing
 
 if TYPE_CHECKING:
     from tollkeeper.domain.period import Period
@@ -79,6 +79,27 @@ def release(user_id: str, period_start: datetime, by: str, reason: str) -> None:
     here = runtime()
     why = releasing.release(here.database, user_id, period_start, by=by, reason=reason, now=here.clock.now())
     click.echo(f"{user_id}: the period of {instant(period_start)} is released; it was parked because {why}")
+
+
+@invoices.command()
+@click.option("--as-of", type=INSTANT, help="Only periods that ended at or before this instant; now if left out.")
+def collect(as_of: datetime | None) -> None:
+    """Have drafts of plans with collect = "invoices" collected by Stripe or Paystack.
+
+    Can be repeated at any time: each invoice is collected once. Exit status 1 while any is not with its collector.
+    """
+    from tollkeeper.services.collecting import collect_owed
+
+    here = runtime()
+    if not here.collectors:
+        raise SettingMissing("STRIPE_API_KEY", "to have invoices collected")
+    with working("Collecting"):
+        done = collect_owed(
+            here.database, here.collectors, now=here.clock.now(), as_of=as_of, insist=True, limit=10_000
+        )
+    click.echo(f"issued {done.issued} nothing due {done.nothing_due} pending {done.pending} parked {done.parked}")
+    if done.uncollected:
+        click.get_current_context().exit(1)
 
 
 @invoices.command("list")

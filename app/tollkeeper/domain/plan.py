@@ -11,11 +11,13 @@ from typing import Literal, Protocol, TypeVar
 from tollkeeper.domain.errors import InvalidInput
 from tollkeeper.domain.period import Period
 from tollkeeper.domain.pricing import Price, Tariff
+from tollkeeper.domain.split import Split
 
-__all__ = ["AtCap", "Collect", "Plan", "RateLimit", "Tariff", "Unpriced", "Versioned", "version_for"]
+__all__ = ["AtCap", "Collect", "Collector", "Plan", "RateLimit", "Tariff", "Unpriced", "Versioned", "version_for"]
 
 AtCap = Literal["block", "throttle", "warn"]
 Collect = Literal["meters", "invoices", "off"]
+Collector = Literal["stripe", "paystack"]
 Unpriced = Literal["refuse", "flag"]
 
 _SECONDS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
@@ -48,7 +50,9 @@ class Plan:
 
     `throttle_limit` is what the rate falls to at the cap, where `at_cap` says throttle.
 
-    `collect` of None leaves the choice to the settings. `hold_tokens` is the output to hold for where a request
+    `collect` of None leaves the choice to the settings. Where we price the usage ourselves (`invoices`), `collector` says who
+    collects (None: whoever is set up), `days_until_due` within which time an invoice that is sent has to be paid (None: it
+    is charged at once), and `split` who gets a part of it. `hold_tokens` is the output to hold for where a request
     states no limit of its own.
     """
 
@@ -61,6 +65,9 @@ class Plan:
     rate_limit: RateLimit | None = None
     throttle_limit: RateLimit | None = None
     collect: Collect | None = None
+    collector: Collector | None = None
+    days_until_due: int | None = None
+    split: Split | None = None
     unpriced: Unpriced = "flag"
     hold_tokens: int | None = None
     upgrade_url: str | None = None

@@ -14,24 +14,28 @@ from tollkeeper.domain.customer import plain_text
 from tollkeeper.domain.errors import InvalidInput
 from tollkeeper.domain.money import BIGINT_MAX, decimal_of
 from tollkeeper.domain.period import INTERVALS
-from tollkeeper.domain.plan import AtCap, Collect, Plan, RateLimit, Unpriced
+from tollkeeper.domain.plan import AtCap, Collect, Collector, Plan, RateLimit, Unpriced
 from tollkeeper.domain.pricing import ANY_TOKEN, Price, Tariff, Tier
 from tollkeeper.domain.pricing.matching import ties
 from tollkeeper.domain.pricing.price import TiersMode
+from tollkeeper.domain.split import Split, Vendor
 from tollkeeper.domain.usage import COMPUTE_MINUTES, REQUESTS, RESERVED_UNITS, TOKEN_TYPES, validate_unit_name
 
 MAX_BYTES = 1_000_000
 MAX_PRICES = 200
 MAX_TIERS = 100
+MAX_VENDORS = 20
 
 _PLAN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _PRICE = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,15})?")
 _PERCENT = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,6})?")
+_ACCOUNT = re.compile(r"[A-Za-z0-9_-]{3,255}")
 _URL = re.compile(r"https?://[^\s\"<>]{1,2000}")
 _METERS = f'"{COMPUTE_MINUTES}", "{REQUESTS}" or the name of a unit that the app counts'
 
 _A_PRICE = 'a price as a string such as "0.003", not negative'
 _A_BOUND = 'a whole number from 1, or "inf"'
+_AN_ACCOUNT = 'the vendor\'s account, such as "acct_1Nv0FGQ9RKHgCVdK"'
 _A_PERCENTAGE = 'a percentage from 0 to 100 as a string such as "12.5"'
 
 T = TypeVar("T")
@@ -124,12 +128,44 @@ def _plan(plan_id: str, value: Any) -> Plan:
         rate_limit=table.take("rate_limit", _rate_limit, None),
         throttle_limit=table.take("throttle_limit", _rate_limit, None),
         collect=table.take("collect", _one_of(get_args(Collect)), None),
+        collector=table.take("collector", _one_of(get_args(Collector)), None),
+        days_until_due=table.take("days_until_due", _due, None),
+        split=_split(table, path, money),
         unpriced=table.take("unpriced", _one_of(get_args(Unpriced)), "flag"),
         hold_tokens=table.take("hold_tokens", _positive, None),
         upgrade_url=table.take("upgrade_url", _url, None),
     )
     table.finish()
     return plan
+
+
+def _split(table: _Table, path: str, money: Reader[int]) -> Split | None:
+    fee = table.take("platform_fee", money, None)
+    rows = table.take("vendors", _tables, _none())
+    if not rows and fee is not None:
+        raise PlanFileError(
+            f"{path}.platform_fee", "vendors to split with, [[vendors]]; without them all of it is yours"
+        )
+    if not rows:
+        return None
+    if len(rows) > MAX_VENDORS:
+        raise PlanFileError(f"{path}.vendors", f"at most {MAX_VENDORS} vendors")
+    vendors = tuple(_vendor(row, f"{path}.vendors[{index}]") for index, row in enumerate(rows))
+    if len({vendor.account for vendor in vendors}) < len(vendors):
+        raise PlanFileError(f"{path}.vendors", "each account once")
+    if sum(vendor.percent for vendor in vendors) > 100:
+        raise PlanFileError(f"{path}.vendors", "percentages that add up to 100 at most")
+    return Split(vendors, fee or 0)
+
+
+def _vendor(value: dict[str, Any], path: str) -> Vendor:
+    table = _Table(value, path)
+    vendor = Vendor(
+        account=table.need("account", _account, _AN_ACCOUNT),
+        percent=table.need("percent", _percent, _A_PERCENTAGE),
+    )
+    table.finish()
+    return vendor
 
 
 def _tariff(table: _Table, path: str, currency: str, money: Reader[int]) -> Tariff:
@@ -290,6 +326,7 @@ def _integer(value: Any, field: str, least: int, most: int) -> int:
 _whole = partial(_integer, least=0, most=BIGINT_MAX)
 _positive = partial(_integer, least=1, most=BIGINT_MAX)
 _per = partial(_integer, least=1, most=10**12)
+_due = partial(_integer, least=0, most=365)
 _days = partial(_integer, least=0, most=3_660)
 
 
@@ -335,6 +372,10 @@ def _rate_limit(value: Any, field: str) -> RateLimit:
 
 def _url(value: Any, field: str) -> str:
     return _string(value, field, _URL, "an address that begins with https:// or http://")
+
+
+def _account(value: Any, field: str) -> str:
+    return _string(value, field, _ACCOUNT, _AN_ACCOUNT)
 
 
 def _model(value: Any, field: str) -> str:

@@ -131,6 +131,10 @@ class StripePayments:
 
         return self._answer(add_up)
 
+    def attempt(self, call: Callable[[stripe.StripeClient], Result]) -> Result | Trouble:
+        """What a call of the SDK came to: its answer, or what stood in its way. Never raises for either."""
+        return self._outcome(lambda: call(self._stripe()))
+
     def account_ok(self) -> AccountCheck:
         """Whether Stripe answers this key, asked by listing a single meter.
 

@@ -28,6 +28,7 @@ from tollkeeper.payments.outcome import (
 )
 from tollkeeper.services.noting import note_moves
 from tollkeeper.services.reading import SumReader, Untold
+from tollkeeper.services.retrying import LONGEST_WAIT, wait_after
 from tollkeeper.storage.audit import record
 from tollkeeper.storage.database import Database
 from tollkeeper.storage.invoices import call_off_alarm, finalize_reported, sound_alarm
@@ -58,8 +59,6 @@ IDENTIFIER_KNOWN_FOR = timedelta(hours=23)
 SUMS_LAG = timedelta(hours=1)
 """How long Stripe's sums are given to catch up before anything is decided by them."""
 LOOK_AGAIN = timedelta(minutes=15)
-_SHORTEST_WAIT = timedelta(seconds=5)
-_LONGEST_WAIT = timedelta(minutes=30)
 _MOST_FAILURES_IN_A_ROW = 3
 _MOST_DOUBTFUL = 16
 
@@ -264,18 +263,20 @@ class _Run:
             case AlreadyThere():
                 self._identifier_taken(report)
             case RateLimited(seconds):
-                self._put_off(report, "too many calls at the moment", wait=_wait(report, seconds), applied=False)
+                self._put_off(
+                    report, "too many calls at the moment", wait=wait_after(report.attempts, seconds), applied=False
+                )
             case Failed(status, replayed=True):
                 # The answer is stuck to the key for a day. The identifier stays, so nothing is counted twice.
                 other_key = replace(report, key_attempt=report.key_attempt + 1)
                 self._put_off(other_key, f"HTTP {status}, from an earlier attempt", wait=timedelta(0))
             case Failed(status):
-                self._put_off(report, f"HTTP {status}", wait=_wait(report))
+                self._put_off(report, f"HTTP {status}", wait=wait_after(report.attempts))
             case OutcomeUnknown(reason):
-                self._put_off(report, f"no answer: {reason}", wait=_wait(report))
+                self._put_off(report, f"no answer: {reason}", wait=wait_after(report.attempts))
             case Refused() if outcome.about_the_key:
                 log.error("Stripe does not accept the API key: %s", outcome.message)
-                self._put_off(report, f"API key: {outcome.message}", wait=_LONGEST_WAIT, applied=False)
+                self._put_off(report, f"API key: {outcome.message}", wait=LONGEST_WAIT, applied=False)
                 self.gave_up = True
             case Refused():
                 self._reject(report, outcome)
@@ -361,14 +362,6 @@ class _Run:
 
 def _rejection(report: Report) -> str:
     return f"Stripe rejects the report of {report.model_id} {report.token_type}"
-
-
-def _wait(report: Report, named_seconds: float | None = None) -> timedelta:
-    """Twice as long after every attempt, or what Stripe asked for."""
-    if named_seconds is not None:
-        return timedelta(seconds=named_seconds)
-    doublings = max(0, min(report.attempts - 1, 16))
-    return min(_SHORTEST_WAIT * (1 << doublings), _LONGEST_WAIT)
 
 
 def _unsent(report: Report) -> Report:

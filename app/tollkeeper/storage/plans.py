@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from tollkeeper.domain.errors import NotFound
 from tollkeeper.domain.plan import Plan, RateLimit
 from tollkeeper.domain.pricing.tariff import Tariff
+from tollkeeper.domain.split import Split
 from tollkeeper.storage.database import all_rows, change, first_row
 
 OwnPurpose: TypeAlias = Literal["override", "trial", "rating"]
@@ -54,6 +55,9 @@ def plan_from_row(row: Mapping[str, Any], tariff: Tariff) -> Plan:
         rate_limit=_limit(row["rate_limit"]),
         throttle_limit=_limit(row["throttle_limit"]),
         collect=row["collect"],
+        collector=row["collector"],
+        days_until_due=row["days_until_due"],
+        split=None if row["split"] is None else Split.from_json(row["split"]),
         unpriced=row["unpriced"],
         hold_tokens=row["hold_tokens"],
         upgrade_url=row["upgrade_url"],
@@ -165,14 +169,17 @@ def save_plan(connection: Connection, plan: Plan, now: datetime) -> None:
         connection,
         """
         INSERT INTO plans (id, name, currency, billing_interval, spend_cap, at_cap, quota_tokens, rate_limit,
-                           throttle_limit, collect, unpriced, hold_tokens, upgrade_url, created_at, updated_at)
+                           throttle_limit, collect, collector, days_until_due, split, unpriced, hold_tokens,
+                           upgrade_url, created_at, updated_at)
         VALUES (:id, :name, :currency, :billing_interval, :spend_cap, :at_cap, :quota_tokens, :rate_limit,
-                :throttle_limit, :collect, :unpriced, :hold_tokens, :upgrade_url, :now, :now)
+                :throttle_limit, :collect, :collector, :days_until_due, CAST(:split AS jsonb), :unpriced, :hold_tokens,
+                :upgrade_url, :now, :now)
         ON CONFLICT (id) DO UPDATE SET
             name = excluded.name, currency = excluded.currency, billing_interval = excluded.billing_interval,
             spend_cap = excluded.spend_cap, at_cap = excluded.at_cap, quota_tokens = excluded.quota_tokens,
             rate_limit = excluded.rate_limit, throttle_limit = excluded.throttle_limit,
-            collect = excluded.collect, unpriced = excluded.unpriced,
+            collect = excluded.collect, collector = excluded.collector, days_until_due = excluded.days_until_due,
+            split = excluded.split, unpriced = excluded.unpriced,
             hold_tokens = excluded.hold_tokens, upgrade_url = excluded.upgrade_url, updated_at = excluded.updated_at
         """,
         id=plan.id,
@@ -185,6 +192,9 @@ def save_plan(connection: Connection, plan: Plan, now: datetime) -> None:
         rate_limit=None if plan.rate_limit is None else str(plan.rate_limit),
         throttle_limit=None if plan.throttle_limit is None else str(plan.throttle_limit),
         collect=plan.collect,
+        collector=plan.collector,
+        days_until_due=plan.days_until_due,
+        split=None if plan.split is None else json.dumps(plan.split.to_json()),
         unpriced=plan.unpriced,
         hold_tokens=plan.hold_tokens,
         upgrade_url=plan.upgrade_url,

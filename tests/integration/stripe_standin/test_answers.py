@@ -91,6 +91,16 @@ def test_an_invoice_and_its_lines_are_in_stripes_shape_at_every_step(
     assert [differences(line, stripe.InvoiceLineItem) for line in invoice["lines"]["data"]] == [[]]
 
 
+def test_an_invoice_item_and_the_line_that_it_makes_are_in_stripes_shape(http_call: HttpCall, customer: str) -> None:
+    invoice = http_call("POST", "/v1/invoices", f"customer={customer}").json["id"]
+    item = http_call("POST", "/v1/invoiceitems", f"customer={customer}&invoice={invoice}&amount=-7&metadata[a]=b")
+
+    assert differences(item.json, stripe.InvoiceItem) == []
+    read = http_call("GET", f"/v1/invoices/{invoice}").json
+    assert differences(read, stripe.Invoice) == []
+    assert [differences(line, stripe.InvoiceLineItem) for line in read["lines"]["data"]] == [[]]
+
+
 def test_an_event_is_in_stripes_shape(standin: StripeStandIn) -> None:
     event = standin.event("customer.created", {"id": "cus_1", "object": "customer"})
 

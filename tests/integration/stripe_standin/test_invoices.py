@@ -87,9 +87,9 @@ def test_an_invoice_needs_a_customer_who_is_there(
         assert (error.http_status, error.code, error.param) == (400, "resource_missing", "customer")
 
 
-def test_including_pending_items_is_a_loud_501(standin: StripeStandIn, client: stripe.StripeClient) -> None:
-    with pytest.raises(stripe.APIError, match="pending_invoice_items_behavior"):
-        client.v1.invoices.create({"customer": standin.add_customer(), "pending_invoice_items_behavior": "include"})
+def test_discounts_are_a_loud_501(standin: StripeStandIn, client: stripe.StripeClient) -> None:
+    with pytest.raises(stripe.APIError, match="discounts"):
+        client.v1.invoices.create({"customer": standin.add_customer(), "discounts": [{"coupon": "half"}]})
 
 
 def test_an_invoice_goes_from_draft_through_open_to_paid(

@@ -13,6 +13,7 @@ from tollkeeper.domain.errors import InvalidInput
 from tollkeeper.domain.plan import Plan, RateLimit
 from tollkeeper.domain.plan_file import MAX_BYTES, MAX_PRICES, MAX_TIERS, PlanFileError, parse_plans
 from tollkeeper.domain.pricing import Price, Tariff, Tier, rate
+from tollkeeper.domain.split import Split, Vendor
 
 PRO = """
 [plans.pro]
@@ -88,6 +89,25 @@ def test_everything_that_a_plan_can_say_is_read() -> None:
             upgrade_url="https://example.com/plans?from=pro",
         ),
     )
+
+
+def test_who_collects_and_who_gets_a_part_is_read() -> None:
+    text = f"""
+        [plans.p]
+        currency = "usd"
+        collect = "invoices"
+        collector = "paystack"
+        days_until_due = 14
+        platform_fee = "0.30"
+        {_vendors("acct_1", "acct_2")}
+    """
+    (plan,) = parse_plans(text)
+    split = Split((Vendor("acct_1", Decimal("33.4")), Vendor("acct_2", Decimal("33.4"))), fee=30)
+    assert (plan.collect, plan.collector, plan.days_until_due, plan.split) == ("invoices", "paystack", 14, split)
+
+
+def _vendors(*accounts: str) -> str:
+    return "".join(f"[[plans.p.vendors]]\naccount = '{account}'\npercent = '33.4'\n" for account in accounts)
 
 
 def test_a_plan_needs_no_more_than_a_currency() -> None:
@@ -174,6 +194,20 @@ TIERS = PRICE + "tiers = [{tiers}]"
         (PLAN + "minimum = '2'\nmaximum = '1'", "plans.p.maximum", "at least the minimum"),
         (PLAN + "at_cap = 'stop'", "plans.p.at_cap", "one of block, throttle, warn"),
         (PLAN + "collect = 'stripe'", "plans.p.collect", "one of meters, invoices, off"),
+        (PLAN + "collector = 'adyen'", "plans.p.collector", "one of stripe, paystack"),
+        (PLAN + "days_until_due = 366", "plans.p.days_until_due", "a whole number from 0 to 365"),
+        (PLAN + "platform_fee = '1'", "plans.p.platform_fee", "vendors to split with"),
+        (PLAN + "[[plans.p.vendors]]\npercent = '5'", "plans.p.vendors[0].account", "it is missing"),
+        (PLAN + "[[plans.p.vendors]]\naccount = 'a b'", "plans.p.vendors[0].account", "such as"),
+        (PLAN + "[[plans.p.vendors]]\naccount = 'acct_1'", "plans.p.vendors[0].percent", "it is missing"),
+        (PLAN + "[[plans.p.vendors]]\naccount = 'acct_1'\npercent = 5.0", "plans.p.vendors[0].percent", "as a string"),
+        (
+            PLAN + "[[plans.p.vendors]]\naccount = 'acct_1'\npercent = '5'\nfee = 1",
+            "plans.p.vendors[0].fee",
+            "a known key",
+        ),
+        (PLAN + _vendors("acct_1", "acct_1"), "plans.p.vendors", "each account once"),
+        (PLAN + _vendors("acct_1", "acct_2", "acct_3"), "plans.p.vendors", "add up to 100 at most"),
         (PLAN + "unpriced = 'free'", "plans.p.unpriced", "one of refuse, flag"),
         (PLAN + "rate_limit = '60/week'", "plans.p.rate_limit", "such as"),
         (PLAN + "rate_limit = 60", "plans.p.rate_limit", "such as"),

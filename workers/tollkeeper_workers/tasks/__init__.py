@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from tollkeeper_workers.tasks.billing import apply_webhooks, close_due, confirm_reports, report_owed
+from tollkeeper_workers.tasks.billing import (
+    apply_webhooks,
+    close_due,
+    collect_invoices,
+    confirm_reports,
+    follow_invoices,
+    report_owed,
+)
 from tollkeeper_workers.tasks.notices import send_notices
 from tollkeeper_workers.tasks.upkeep import make_partitions, replay_journals, settle_expired_holds
 
@@ -13,7 +20,9 @@ TASKS: Mapping[str, Callable[[], None]] = {
     for function in (
         apply_webhooks,
         close_due,
+        collect_invoices,
         confirm_reports,
+        follow_invoices,
         make_partitions,
         replay_journals,
         report_owed,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tollkeeper.services import closing, receiving, reporting
+from tollkeeper.services import closing, collecting, receiving, reporting
 from tollkeeper_workers.process import runtime
 from tollkeeper_workers.tasks.pacing import go_on
 
@@ -27,6 +27,18 @@ def report_owed() -> None:
     stripe = own.stripe
     if stripe is not None:
         go_on(own.clock, lambda: reporting.report_owed(own.database, stripe, now=own.clock.now()).more)
+
+
+def collect_invoices() -> None:
+    """Have invoices that we priced ourselves collected; those of collectors whose key is set."""
+    own = runtime()
+    go_on(own.clock, lambda: collecting.collect_owed(own.database, own.collectors, now=own.clock.now()).more)
+
+
+def follow_invoices() -> None:
+    """Look whether invoices that are out were paid, where nothing was heard of them for long."""
+    own = runtime()
+    collecting.follow_collected(own.database, own.collectors, now=own.clock.now())
 
 
 def confirm_reports() -> None:

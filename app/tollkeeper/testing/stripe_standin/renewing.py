@@ -11,6 +11,8 @@ from tollkeeper.testing.stripe_standin.cycles import period_end
 from tollkeeper.testing.stripe_standin.events import emit
 from tollkeeper.testing.stripe_standin.rating import rate
 from tollkeeper.testing.stripe_standin.resources import invoices
+from tollkeeper.testing.stripe_standin.resources.invoice_items import take_pending
+from tollkeeper.testing.stripe_standin.resources.invoice_lines import add_line
 from tollkeeper.testing.stripe_standin.resources.meter_events import MeterEventLog
 
 LIVE = ("active", "past_due", "trialing")
@@ -87,24 +89,9 @@ def draft_invoice(account: Account, subscription: Body, period: tuple[int, int],
     invoice["test_clock"] = subscription["test_clock"]
     account.keep(invoice)
     subscription["latest_invoice"] = invoice["id"]
-    _take_pending_items(account, invoice, subscription)
+    take_pending(account, invoice)
     emit(account, "invoice.created", invoice)
     return invoice
-
-
-def _take_pending_items(account: Account, invoice: Body, subscription: Body) -> None:
-    """Items that wait for the customer's next invoice come on this one, unless they name another subscription."""
-    for item in account.shelf("invoiceitem").values():
-        named = ((item.get("parent") or {}).get("subscription_details") or {}).get("subscription")
-        if (
-            item["customer"] == subscription["customer"]
-            and item["invoice"] is None
-            and named in (None, subscription["id"])
-        ):
-            item["invoice"] = invoice["id"]
-            period = item["period"]["start"], item["period"]["end"]
-            line = invoices.add_line(account, invoice, item["amount"], item["description"], period)
-            line.update(metadata=dict(item["metadata"]), subscription=subscription["id"])
 
 
 def add_licensed_lines(account: Account, invoice: Body, subscription: Body, period: tuple[int, int]) -> None:
@@ -148,7 +135,7 @@ def _add_lines(
 ) -> None:
     price = account.shelf("price")[item["price"]["id"]]
     for rated in rate(price, quantity):
-        line = invoices.add_line(account, invoice, rated.amount, price["nickname"], period)
+        line = add_line(account, invoice, rated.amount, price["nickname"], period)
         line.update(
             quantity=int(rated.quantity),
             quantity_decimal=format(rated.quantity, "f"),

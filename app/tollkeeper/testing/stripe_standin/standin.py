@@ -23,7 +23,14 @@ from tollkeeper.testing.stripe_standin.control import DEEDS
 from tollkeeper.testing.stripe_standin.delivery import new_event, send
 from tollkeeper.testing.stripe_standin.door import StripeDoor
 from tollkeeper.testing.stripe_standin.life import Life
-from tollkeeper.testing.stripe_standin.resources import customers, invoices, meters
+from tollkeeper.testing.stripe_standin.resources import (
+    connect,
+    customers,
+    invoice_items,
+    invoice_lines,
+    invoices,
+    meters,
+)
 from tollkeeper.testing.stripe_standin.resources.meter_events import MeterEventLog
 from tollkeeper.testing.stripe_standin.routing import Call
 
@@ -85,6 +92,26 @@ class StripeStandIn(Life):
         with self._account.lock:
             return [event.as_dict() for event in self._account.part(MeterEventLog).events]
 
+    def invoices(self) -> list[Body]:
+        """Every invoice that was not deleted, oldest first, its lines in it."""
+        with self._account.lock:
+            return deepcopy(list(self._account.shelf("invoice").values()))
+
+    def invoice_items(self) -> list[Body]:
+        """Every invoice item that was not deleted, oldest first; one that waits for an invoice has none."""
+        with self._account.lock:
+            return deepcopy(list(self._account.shelf("invoiceitem").values()))
+
+    def splits(self) -> dict[str, Body]:
+        """By invoice, its `application_fee_amount` and `destination`, where it is split: Stripe's invoice does not show them."""
+        with self._account.lock:
+            return deepcopy(self._account.part(connect.Splits).by_invoice)
+
+    def delete_customer(self, customer_id: str) -> None:
+        """What somebody does in the Dashboard."""
+        with self._account.lock:
+            customers.delete(self._account, Call(f"/v1/customers/{customer_id}", {}, {"customer": customer_id}))
+
     # What goes wrong
 
     def inject(
@@ -139,9 +166,10 @@ class StripeStandIn(Life):
         period = int(period_start.timestamp()), int(period_end.timestamp())
         with self._account.lock:
             invoice = invoices.new_invoice(self._account, customer, currency.lower(), period)
-            invoices.add_line(self._account, invoice, amount, description, period)
+            invoice_lines.add_line(self._account, invoice, amount, description, period)
             invoice["metadata"] = dict(metadata or {})
             if subscription:
+                invoice_items.take_pending(self._account, invoice)
                 invoices.attribute_to_subscription(invoice, subscription)
             self._account.keep(invoice)
             for step in invoices.STEPS[status]:

@@ -19,11 +19,15 @@ from tollkeeper.testing.stripe_standin.account import Account, Body
 from tollkeeper.testing.stripe_standin.events import emit
 from tollkeeper.testing.stripe_standin.listing import PAGING, newest_first, page
 from tollkeeper.testing.stripe_standin.problem import Problem, bad_request, missing_parameter, not_rehearsed
+from tollkeeper.testing.stripe_standin.resources.connect import split_invoice
 from tollkeeper.testing.stripe_standin.resources.fields import changed
+from tollkeeper.testing.stripe_standin.resources.invoice_items import let_go, take_pending
 from tollkeeper.testing.stripe_standin.routing import Call, route
 
 _UPDATABLE = "auto_advance description metadata"
 _DAY = 86400
+_SMALLEST_CHARGE = {"usd": 50, "eur": 50, "gbp": 30, "jpy": 50, "hkd": 400, "mxn": 1000, "huf": 17500, "czk": 1500}
+"""What Stripe charges at least; less goes to the customer's balance."""
 
 
 def new_invoice(account: Account, customer: str | None, currency: str, period: tuple[int, int]) -> Body:
@@ -123,38 +127,6 @@ def new_invoice(account: Account, customer: str | None, currency: str, period: t
     }
 
 
-def add_line(account: Account, invoice: Body, amount: int, description: str | None, period: tuple[int, int]) -> Body:
-    """One more line of `amount` minor units, and the totals that follow from it."""
-    line: Body = {
-        "id": account.ids.new("il"),
-        "object": "line_item",
-        "amount": amount,
-        "currency": invoice["currency"],
-        "description": description,
-        "discount_amounts": [],
-        "discountable": True,
-        "discounts": [],
-        "invoice": invoice["id"],
-        "livemode": False,
-        "metadata": {},
-        "parent": None,
-        "period": {"start": period[0], "end": period[1]},
-        "pretax_credit_amounts": [],
-        "pricing": None,
-        "quantity": 1,
-        "quantity_decimal": "1",
-        "subscription": None,
-        "subtotal": amount,
-        "taxes": [],
-    }
-    invoice["lines"]["data"].append(line)
-    total = sum(one["amount"] for one in invoice["lines"]["data"])
-    for name in ("subtotal", "subtotal_excluding_tax", "total", "total_excluding_tax"):
-        invoice[name] = total
-    invoice["amount_due"] = invoice["amount_remaining"] = max(total, 0)
-    return line
-
-
 def attribute_to_subscription(invoice: Body, subscription: str) -> None:
     """Makes it, and its lines, what the renewal of that subscription looks like."""
     invoice["billing_reason"] = "subscription_cycle"
@@ -170,18 +142,31 @@ def attribute_to_subscription(invoice: Body, subscription: str) -> None:
 def finalize(account: Account, invoice: Body) -> Body:
     """Draft to open; an invoice over nothing is paid at once."""
     _require(invoice, "finalized", "draft")
+    _settle_with_balance(account, invoice)
     number = len(account.shelf("invoice"))
     invoice.update(
         status="open",
         number=f"{invoice['id'][-8:].upper()}-{number:04}",
         effective_at=account.now,
-        ending_balance=0,
         hosted_invoice_url=f"https://invoice.stripe.com/i/{invoice['id']}",
         invoice_pdf=f"https://pay.stripe.com/invoice/{invoice['id']}/pdf",
     )
     invoice["status_transitions"]["finalized_at"] = account.now
     emit(account, "invoice.finalized", invoice)
     return invoice if invoice["amount_due"] else pay(account, invoice)
+
+
+def _settle_with_balance(account: Account, invoice: Body) -> None:
+    """What the customer has in credit there is taken off, and what is too little to charge is put to what they owe."""
+    customer = account.shelf("customer").get(invoice["customer"] or "", {})
+    due = invoice["total"] + customer.get("balance", 0)
+    smallest = _SMALLEST_CHARGE.get(invoice["currency"], 1)
+    charged = invoice["collection_method"] == "charge_automatically"
+    carried = due if due <= 0 or (charged and due < smallest) else 0
+    invoice.update(starting_balance=customer.get("balance", 0), ending_balance=carried)
+    invoice["amount_due"] = invoice["amount_remaining"] = due - carried
+    if "balance" in customer:
+        customer["balance"] = carried
 
 
 def pay(account: Account, invoice: Body) -> Body:
@@ -256,12 +241,17 @@ def _create(account: Account, call: Call) -> Body:
     customer = account.get("customer", params.pop("customer"), "customer")
     if customer.get("deleted"):
         raise Problem(400, f"No such customer: '{customer['id']}'", code="resource_missing", param="customer")
-    if params.pop("pending_invoice_items_behavior", "exclude") != "exclude":
-        raise not_rehearsed("pending_invoice_items_behavior other than exclude")
+    include = params.pop("pending_invoice_items_behavior", "exclude") == "include"
+    if params.pop("discounts", "") != "":
+        raise not_rehearsed("discounts on an invoice")
+    fee, destination = params.pop("application_fee_amount", None), params.pop("transfer_data", None)
     currency = params.pop("currency", customer["currency"] or "usd").lower()
     invoice = new_invoice(account, customer["id"], currency, (account.now, account.now))
     _set_due_date(account, invoice, params)
     changed(invoice, params)
+    split_invoice(account, invoice, fee, destination)
+    if include:
+        take_pending(account, invoice)
     account.keep(invoice)
     emit(account, "invoice.created", invoice)
     return invoice
@@ -296,6 +286,7 @@ def _update(account: Account, call: Call) -> Body:
 def _delete(account: Account, call: Call) -> Body:
     invoice = _retrieve(account, call)
     _require(invoice, "deleted", "draft")
+    let_go(account, invoice)
     del account.shelf("invoice")[invoice["id"]]
     return {"id": invoice["id"], "object": "invoice", "deleted": True}
 
@@ -320,7 +311,8 @@ ROUTES = (
         "/v1/invoices",
         _create,
         InvoiceCreateParams,
-        f"collection_method currency customer days_until_due pending_invoice_items_behavior {_UPDATABLE}",
+        "application_fee_amount collection_method currency customer days_until_due discounts "
+        f"pending_invoice_items_behavior transfer_data {_UPDATABLE}",
     ),
     route("GET", "/v1/invoices", _list, InvoiceListParams, f"collection_method created customer status {PAGING}"),
     route("GET", "/v1/invoices/{invoice}", _retrieve, InvoiceRetrieveParams),
