@@ -72,7 +72,7 @@ def _draft(account: Account, params: dict[str, Any], customer: str) -> Body | No
         raise bad_request("invoice", "Items can be added to draft invoices only.")
     if invoice["customer"] != customer:
         raise bad_request("invoice", "The invoice is another customer's.")
-    if params.get("currency", invoice["currency"]).lower() != invoice["currency"]:
+    if str(params.get("currency", invoice["currency"])).lower() != invoice["currency"]:
         raise bad_request("currency", f"The invoice is in {invoice['currency']}.")
     if len(invoice["lines"]["data"]) >= _MOST_ITEMS:
         raise bad_request("invoice", f"An invoice takes at most {_MOST_ITEMS} invoice items.")
