@@ -520,3 +520,36 @@ def test_a_period_that_was_parked_is_listed_and_released_by_name(ada: Terminal) 
     assert ada("invoices", "draft", "--as-of", "2026-11-01").stdout.startswith("closed 1 drafted 1")
     again = ada("invoices", "release", "ada", "2026-10-01", "--by", "eve", "--reason", "mended", exit_code=2)
     assert again.stderr == "tollkeeper: no parked period 'ada 2026-10-01T00:00:00+00:00'\n"
+
+
+def test_an_invoice_is_adjusted_drafted_anew_and_void_by_name(ada: Terminal) -> None:
+    ada("usage", "import", ada.usage({"tokens_in": 1_500_000}))
+    ada("invoices", "draft", "--as-of", "2026-11-01")
+    [first] = ada.json("invoices", "list")
+    named = ("--by", "eve", "--reason", "as agreed")
+
+    refused = ada("invoices", "adjust", "ada", "--amount", "five", *named, exit_code=2)
+    chosen = str(UUID(int=7))
+    made = ada("invoices", "adjust", "ada", "--amount", "-5.00", *named, "--id", chosen).stdout.splitlines()
+    new = ada("invoices", "redraft", first["id"], *named).stdout.splitlines()
+    ada("invoices", "void", new[-1], *named)
+
+    assert refused.stderr.startswith("tollkeeper: amount: expected an amount of usd")
+    assert made == ["ada: -$5.00 on the next invoice", chosen]
+    assert new[0] == f"ada: drafted anew as revision 2, $96.70; invoice {first['id']} is void"
+    shown = ada.json("invoices", "show", new[-1])
+    assert [(line["kind"], line["amount"]) for line in shown["lines"]][-1] == ("adjustment", -500)
+    assert (shown["status"], shown["void_reason"]) == ("void", "as agreed")
+    [adjustment] = ada.json("invoices", "adjustments", "ada")
+    assert (adjustment["amount"], adjustment["invoice_id"]) == (-500, None)
+    assert ada("invoices", "void", new[-1], *named, exit_code=2).stderr == (
+        "tollkeeper: invoice: expected a draft; this one is void\n"
+    )
+
+
+def test_an_event_is_reversed_by_name_once(ada: Terminal) -> None:
+    ada("usage", "import", ada.usage({"tokens_in": 1_500_000}))
+    call = ("usage", "reverse", str(UUID(int=1)), "--by", "eve", "--reason", "sent twice")
+    assert ada(*call).stdout.startswith(f"ada: event {UUID(int=1)} is reversed, -$")
+    assert ada(*call).stdout == f"ada: event {UUID(int=1)} was reversed before; nothing changed\n"
+    assert ada.json("usage", "show", "ada")["recent"] == []

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 import click
 
+from tollkeeper.cli.corrections import CORRECTIONS, invoice_uuid
 from tollkeeper.cli.edge import runtime
 from tollkeeper.cli.instant import INSTANT
 from tollkeeper.cli.printing import instant, number, print_json, print_table, working
-from tollkeeper.domain.errors import NotFound, SettingMissing
+from tollkeeper.domain.errors import SettingMissing
 
 if TYPE_CHECKING:
     from tollkeeper.domain.period import Period
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 @click.group()
 def invoices() -> None:
-    """Draft, list and show invoices."""
+    """Draft, list, show and correct invoices."""
+
+
+for one in CORRECTIONS:
+    invoices.add_command(one)
 
 
 @invoices.command()
@@ -44,41 +48,6 @@ def draft(as_of: datetime | None) -> None:
     if done.parked:
         click.echo("Parked periods are billed once somebody has looked; see: tollkeeper invoices parked", err=True)
         click.get_current_context().exit(1)
-
-
-@invoices.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def parked(as_json: bool) -> None:
-    """List periods that the close set aside for a person to look at, and why. Exit status 1 if there are any."""
-    from tollkeeper.domain.currency import display
-    from tollkeeper.services.releasing import list_parked
-
-    found = list_parked(runtime().database)
-    if as_json:
-        print_json(found)
-    elif found:
-        header = ("customer", "period start", "usage", "why")
-        rows = [
-            (one.user_id, instant(one.period_start), display(one.spent, one.currency), one.parked_reason)
-            for one in found
-        ]
-        print_table(header, rows, right=frozenset({2}))
-    if found:
-        click.get_current_context().exit(1)
-
-
-@invoices.command()
-@click.argument("user_id")
-@click.argument("period_start", type=INSTANT)
-@click.option("--by", required=True, help="Who says so.")
-@click.option("--reason", required=True, help="Why it is right.")
-def release(user_id: str, period_start: datetime, by: str, reason: str) -> None:
-    """Let a parked period be billed by the next close. Sums that do not agree have to be mended first."""
-    from tollkeeper.services import releasing
-
-    here = runtime()
-    why = releasing.release(here.database, user_id, period_start, by=by, reason=reason, now=here.clock.now())
-    click.echo(f"{user_id}: the period of {instant(period_start)} is released; it was parked because {why}")
 
 
 @invoices.command()
@@ -124,7 +93,7 @@ def show(invoice_id: str, as_json: bool) -> None:
     """Show an invoice with its lines."""
     from tollkeeper.services.invoicing import invoice_with_lines
 
-    invoice, lines = invoice_with_lines(runtime().database, _id(invoice_id))
+    invoice, lines = invoice_with_lines(runtime().database, invoice_uuid(invoice_id))
     if as_json:
         print_json({**_document(invoice), "lines": _line_documents(lines)})
         return
@@ -133,6 +102,8 @@ def show(invoice_id: str, as_json: bool) -> None:
     click.echo(f"period    {_span(invoice.period)}")
     if invoice.stripe_invoice_id is not None:
         click.echo(f"Stripe    {invoice.stripe_invoice_id}")
+    if invoice.void_reason is not None:
+        click.echo(f"void      {invoice.void_reason}")
     if invoice.alarm is not None:
         click.echo(f"alarm     {invoice.alarm}")
     _print_lines(lines, invoice.total_amount, invoice.currency)
@@ -182,7 +153,7 @@ def explain(invoice_id: str, as_json: bool) -> None:
     """Show how each line of an invoice came about, and the statement that lists its events."""
     from tollkeeper.services import explaining
 
-    found = explaining.explain(runtime().database, _id(invoice_id))
+    found = explaining.explain(runtime().database, invoice_uuid(invoice_id))
     if as_json:
         lines = _line_documents([one.line for one in found.lines])
         print_json(
@@ -211,13 +182,6 @@ def _why(one: ExplainedLine) -> dict[str, Any]:
         "arithmetic": one.arithmetic,
         "events_sql": one.events_sql,
     }
-
-
-def _id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise NotFound("invoice", text[:60]) from None
 
 
 def _span(period: Period) -> str:

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, IntegrityError
 
 from tollkeeper.domain.errors import StoreUnavailable, TollkeeperError
 from tollkeeper.domain.sanity import NO_BOUND, SanityBound
-from tollkeeper.services.drafting import Drafting
+from tollkeeper.services.drafting import Drafting, Outcome
 from tollkeeper.services.noting import note_close
 from tollkeeper.services.opening import open_missing
 from tollkeeper.services.owing import reports_owed
@@ -106,6 +107,16 @@ def close_due(
     )
 
 
+def store_outcome(connection: Connection, outcome: Outcome, now: datetime) -> None:
+    """Write down what was decided on locked periods."""
+    close_periods(connection, [*outcome.closed, *outcome.billed_late], now)
+    insert_drafts(connection, [(draft.invoice, draft.lines) for draft in outcome.drafts])
+    insert_entries(connection, outcome.credits, now)
+    insert_reports(connection, outcome.reports)
+    park_periods(connection, outcome.parked)
+    note_close(connection, outcome, now)
+
+
 class _Run:
     """One run of the close."""
 
@@ -163,8 +174,8 @@ class _Run:
             keys = [stored.key for stored in periods if self._drafting.collects(stored) == "meters"]
             invoices, told = invoices_of(connection, keys), reports_of(connection, keys)
             for stored in periods:
-                if invoices.get(stored.key):
-                    [(invoice, _), *_] = invoices[stored.key]
+                live = [invoice for invoice, _ in invoices.get(stored.key, []) if invoice.status != "void"]
+                for invoice in live[-1:]:
                     insert_reports(
                         connection,
                         reports_owed(
@@ -182,12 +193,7 @@ class _Run:
             users += lock_customers(connection, self._due, after, limit, wait=self._wait)
             lock_grants(connection, users)
             outcome = self._drafting.decide(connection, lock_periods(connection, self._due, users, wait=self._wait))
-            close_periods(connection, [*outcome.closed, *outcome.billed_late], self._due.now)
-            insert_drafts(connection, [(draft.invoice, draft.lines) for draft in outcome.drafts])
-            insert_entries(connection, outcome.credits, self._due.now)
-            insert_reports(connection, outcome.reports)
-            park_periods(connection, outcome.parked)
-            note_close(connection, outcome, self._due.now)
+            store_outcome(connection, outcome, self._due.now)
         self.closed += len(outcome.closed)
         self.invoices += len(outcome.drafts)
         return bool(users)

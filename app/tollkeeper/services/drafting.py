@@ -6,12 +6,13 @@ The close stores what comes out, a preview throws it away: so a preview says wha
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from sqlalchemy import Connection
 
+from tollkeeper.domain.currency import display
 from tollkeeper.domain.errors import TollkeeperError
 from tollkeeper.domain.pricing import Tariff
 from tollkeeper.domain.sanity import NO_BOUND, SanityBound
@@ -57,13 +58,16 @@ class Drafting:
         self._proving = proving
         self._tariffs: dict[tuple[str, int], Tariff] = {}
 
-    def decide(self, connection: Connection, periods: Sequence[StoredPeriod]) -> Outcome:
+    def decide(
+        self, connection: Connection, periods: Sequence[StoredPeriod], *, rebilled: Collection[PeriodKey] = ()
+    ) -> Outcome:
         """What closing these periods comes to; those that are closed already are looked at for late usage.
 
-        Each customer's periods must be oldest first, and nobody may change them meanwhile.
+        Each customer's periods must be oldest first, and nobody may change them meanwhile. The late usage of `rebilled` ones
+        stood on an invoice that is void now.
         """
         counted = count_events(connection, periods) if self._proving else {}
-        late = self._late_usage(connection, [one for one in periods if one.is_late], counted)
+        late = self._late_usage(connection, [one for one in periods if one.is_late or one.key in rebilled], counted)
         customers = standings(connection, sorted({stored.user_id for stored in periods}))
         outcome = Outcome()
         for stored in periods:
@@ -104,7 +108,16 @@ class Drafting:
         credit, purse = customer.carried.get(stored.currency, 0), customer.purse.copy()
         try:
             tariff = self.tariff(connection, stored)
-            draft = draft_invoice(stored, tariff, taken, credit, purse, collect=self._collect, now=self._now)
+            draft = draft_invoice(
+                stored,
+                tariff,
+                taken,
+                credit,
+                purse,
+                collect=self._collect,
+                now=self._now,
+                adjustments=[one for one in customer.adjustments if one.currency == stored.currency],
+            )
         except TollkeeperError as error:
             return str(error)
         if draft is not None:
@@ -120,7 +133,8 @@ class Drafting:
         if draft is not None:
             outcome.drafts.append(self._with_alarm(connection, draft, taken))
             if draft.invoice.collect == "meters":
-                outcome.reports += reports_owed(stored, tariff, [], invoice_id=draft.invoice.id, now=self._now)
+                told = reports_of(connection, [stored.key])[stored.key] if stored.revision > 1 else []
+                outcome.reports += reports_owed(stored, tariff, told, invoice_id=draft.invoice.id, now=self._now)
         return None
 
     def _objection(self, stored: StoredPeriod, draft: Draft, customer: Standing) -> str | None:
@@ -138,11 +152,14 @@ class Drafting:
             if self.collects(one.stored) == "meters"
             for (model, meter), value in _misfit(one, told[one.stored.key]).items()
         ]
-        if not missed:
-            return draft
-        alarm = f"late for Stripe's own invoice, needs an invoice item there: {', '.join(missed)}"
-        alarms = [text for text in (draft.invoice.alarm, alarm) if text is not None]
-        return replace(draft, invoice=replace(draft.invoice, alarm="; ".join(alarms)))
+        alarms = [] if draft.invoice.alarm is None else [draft.invoice.alarm]
+        if missed:
+            alarms.append(f"late for Stripe's own invoice, needs an invoice item there: {', '.join(missed)}")
+        adjusted = sum(line.amount for line in draft.lines if line.adjustment_id is not None)
+        if adjusted and draft.invoice.collect == "meters":
+            shown = display(adjusted, draft.invoice.currency)
+            alarms.append(f"adjusted by hand, needs an invoice item at Stripe: {shown}")
+        return replace(draft, invoice=replace(draft.invoice, alarm="; ".join(alarms) or None))
 
     def _late_usage(
         self, connection: Connection, periods: Sequence[StoredPeriod], counted: Mapping[PeriodKey, Counted]

@@ -147,6 +147,8 @@ def _plain_words(line: InvoiceLine, currency: str) -> str:
         return f"all usage of the period rated again, less what was billed for it before: {amount}"
     if line.kind == "base_fee":
         return f"the base fee for the period, or for its share of the time: {amount}"
+    if line.adjustment_id is not None:
+        return f"adjusted by hand, {line.adjustment_id}: {amount}"
     if line.kind == "adjustment":
         return f"what the usage lines above are changed by: {amount}"
     return amount
@@ -161,7 +163,7 @@ def _models(basis: _Basis, index: int | None) -> list[str]:
 
 def _events_sql(line: InvoiceLine, user_id: str, models: Sequence[str]) -> str | None:
     """The statement that lists the very events behind a line, bounds half-open."""
-    if line.kind in ("base_fee", "credit"):
+    if line.kind in ("base_fee", "credit") or line.adjustment_id is not None:
         return None
     names = ", ".join(map(_quoted, models))
     part = f"EXISTS (SELECT FROM jsonb_array_elements(parts) AS part WHERE part ->> 'model_id' IN ({names}))"
@@ -169,8 +171,14 @@ def _events_sql(line: InvoiceLine, user_id: str, models: Sequence[str]) -> str |
     return (
         f"SELECT * FROM usage_events WHERE user_id = {_quoted(user_id)} "  # noqa: S608 - to be read and run by a person
         f'AND "timestamp" >= {_instant(line.period.start)} AND "timestamp" < {_instant(line.period.end)} '
-        f'AND billable AND revision = {line.revision}{chosen} ORDER BY "timestamp", id'
+        f'AND billable AND revision {_revisions(line)}{chosen} ORDER BY "timestamp", id'
     )
+
+
+def _revisions(line: InvoiceLine) -> str:
+    if line.since_revision == line.revision:
+        return f"= {line.revision}"
+    return f"BETWEEN {line.since_revision} AND {line.revision}"
 
 
 def _quoted(text: str) -> str:

@@ -19,6 +19,7 @@ from tollkeeper.domain.pricing import RatedLine, Tariff, rate
 from tollkeeper.domain.proration import base_fee_line
 from tollkeeper.domain.usage import REQUESTS, Key, Totals
 from tollkeeper.services.crediting import Payment, Purse
+from tollkeeper.storage.adjustments import Adjustment
 from tollkeeper.storage.customers import load_customer
 from tollkeeper.storage.database import Database
 from tollkeeper.storage.invoices import Collect, Invoice, InvoiceLine, lines_of, list_invoices, load_invoice
@@ -59,14 +60,16 @@ def draft_invoice(
     *,
     collect: Collect,
     now: datetime,
+    adjustments: Sequence[Adjustment] = (),
 ) -> Draft | None:
-    """The invoice of a period, or None where nothing was used, no base fee is due, and nothing came late.
+    """The invoice of a period, or None where nothing was used, no base fee is due, nothing came late and nobody adjusts it.
 
     `collect` is for a plan that does not say. `credit` is what the customer has coming from earlier negative totals, in
     minor units; a total that would be negative is carried forward in turn. What is left to pay is drawn from the purse.
     """
     own = [replace(line, revision=stored.revision) for line in period_lines(stored, tariff)]
     lines = [*own, *(line for one in late for line in late_lines(one))]
+    lines += [_adjustment_line(one, stored.period) for one in adjustments]
     if not lines and not _was_used(stored.totals, tariff):
         return None
     purse.renew(period_of(tariff.interval, stored.period.start, stored.anchor), tariff.interval, stored.anchor)
@@ -122,7 +125,8 @@ def late_lines(late: LateUsage) -> Iterator[InvoiceLine]:
         (quantity, amount), (billed_quantity, billed_amount) = rated.get(unit, _NONE), billed.get(unit, _NONE)
         if (quantity, amount) != (billed_quantity, billed_amount):
             line = _late_line(late.stored.period, unit, quantity - billed_quantity, amount - billed_amount)
-            yield replace(line, revision=late.stored.revision)
+            since = 1 + max((one.revision for one in late.billed), default=0)
+            yield replace(line, since_revision=min(since, late.stored.revision), revision=late.stored.revision)
 
 
 Unit = tuple[str | None, str | None, Decimal]
@@ -194,6 +198,21 @@ def _payment_line(payment: Payment, period: Period) -> InvoiceLine:
     description = f"{of}, grant {payment.draw.grant_id}"
     amount = Decimal(-payment.amount)
     return InvoiceLine("credit", None, None, Decimal(1), amount, -payment.amount, description, period)
+
+
+def _adjustment_line(one: Adjustment, period: Period) -> InvoiceLine:
+    amount = Decimal(one.amount)
+    return InvoiceLine(
+        "adjustment",
+        None,
+        None,
+        Decimal(1),
+        amount,
+        one.amount,
+        f"Adjustment: {one.reason}",
+        period,
+        adjustment_id=one.id,
+    )
 
 
 def _carry_line(carried: int, period: Period) -> InvoiceLine:

@@ -16,6 +16,7 @@ from tollkeeper.storage.periods import (
     NewPeriod,
     insert_periods,
     members_due,
+    members_with_adjustments,
     members_with_late_usage,
     save_next_period_ends,
 )
@@ -34,6 +35,7 @@ def open_missing(database: Database, cutoff: datetime, chunk: int) -> None:
     while calendar.open_with_fee(database, chunk) == chunk:
         pass
     calendar.open_for_late_usage(database)
+    calendar.open_for_adjustments(database)
 
 
 class _Calendar:
@@ -66,6 +68,13 @@ class _Calendar:
                     if period.start >= late_end
                 ],
             )
+
+    def open_for_adjustments(self, database: Database) -> None:
+        """Where an adjustment waits for an invoice, let the period that ended last since it was made have one."""
+        with database.transaction() as connection:
+            last = [(member, self._last(member), at) for member, at in members_with_adjustments(connection)]
+            new = [self._new(connection, member, period) for member, period, at in last if period.end > at]
+            insert_periods(connection, new)
 
     def _over(self, member: Member) -> Iterator[Period]:
         """The periods that nobody has looked at, up to those that ended at the cutoff."""

@@ -165,6 +165,11 @@ def _compare_lines(
     ]
     row.notes += [f"alarm: {invoice.alarm}" for invoice, _ in invoices if invoice.alarm is not None]
     row.notes += [
+        f"written off on the void invoice {invoice.id}: {invoice.void_reason or 'void at Stripe'}"
+        for invoice, _ in invoices
+        if invoice.status == "void" and not invoice.replaced
+    ]
+    row.notes += [
         f"{model} {meter}: {stored.totals[model, meter]} have no price"
         for model, meter in unpriced(tariff, stored.totals)
     ]
@@ -194,7 +199,7 @@ def _compare_reports(
         row.differences.append(f"Stripe rejects {rejected} reports")
     if waiting:
         row.notes.append(f"{waiting} reports are not acknowledged yet")
-    if any(invoice.collect == "meters" for invoice, _ in invoices):
+    if any(invoice.collect == "meters" and invoice.status != "void" for invoice, _ in invoices):
         missing = untold(stored.billed_totals or {}, tariff, reports)
         for (model, meter), value in missing.items():
             # After the first close it can only be usage that came too late for Stripe's own invoice: an alarm says so.

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from tollkeeper.storage.database import all_rows, change
 
-EntryKind: TypeAlias = Literal["grant", "renewal", "draw", "expiry"]
+EntryKind: TypeAlias = Literal["grant", "renewal", "draw", "expiry", "return"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +92,20 @@ def insert_entries(connection: Connection, entries: Iterable[Entry], now: dateti
                 for entry in entries
             ]
         ),
+    )
+
+
+def return_draws(connection: Connection, invoice_id: UUID, now: datetime) -> None:
+    """Give back what an invoice drew."""
+    change(
+        connection,
+        """
+        INSERT INTO credit_entries (grant_id, kind, amount, period_start, invoice_id, created_at)
+        SELECT grant_id, 'return', -amount, period_start, invoice_id, :now FROM credit_entries
+        WHERE invoice_id = :invoice AND kind = 'draw' ORDER BY position
+        """,
+        invoice=invoice_id,
+        now=now,
     )
 
 

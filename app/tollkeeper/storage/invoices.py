@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from tollkeeper.domain.errors import NotFound
 from tollkeeper.domain.period import Period
 from tollkeeper.domain.pricing import LineKind
+from tollkeeper.storage.adjustments import put_on_invoices
 from tollkeeper.storage.database import all_rows, change, first_row
 from tollkeeper.storage.periods import PeriodKey
 
@@ -38,7 +39,11 @@ class InvoiceLine:
     description: str
     period: Period
     revision: int = 1
-    """The revision of that period whose events it bills."""
+    """The last revision of that period whose events it bills."""
+    since_revision: int = 1
+    """The first one."""
+    adjustment_id: UUID | None = None
+    """What a person added by hand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,15 +67,18 @@ class Invoice:
     paid_at: datetime | None = None
     alarm: str | None = None
     carried: int = 0
+    void_reason: str | None = None
+    replaced: bool = False
+    """Void because its period was drafted anew: what stands on it bills nothing."""
 
 
 _COLUMNS = """
 id, user_id, period_start, period_end, revision, currency, status, total_amount, plan_id, plan_version, collect,
-stripe_invoice_id, arrival_cutoff, created_at, finalized_at, paid_at, alarm, carried
+stripe_invoice_id, arrival_cutoff, created_at, finalized_at, paid_at, alarm, carried, void_reason, replaced
 """
 _LINE = """
 l.kind, l.model_id, l.token_type, l.quantity, l.unit_amount_decimal, l.amount, l.description, l.period_start, l.period_end,
-l.revision
+l.revision, l.since_revision, l.adjustment_id
 """
 
 
@@ -89,6 +97,9 @@ def insert_drafts(connection: Connection, drafts: Iterable[tuple[Invoice, Sequen
             ]
         ),
     )
+    adjusted = [(line.adjustment_id, invoice.id) for invoice, lines in drafts for line in lines if line.adjustment_id]
+    if adjusted:
+        put_on_invoices(connection, adjusted)
 
 
 def list_invoices(connection: Connection, user_id: str | None = None) -> list[Invoice]:
@@ -149,7 +160,7 @@ def usage_lines_of(connection: Connection, keys: Iterable[PeriodKey]) -> dict[Pe
         FROM json_to_recordset(CAST(:keys AS json)) AS k(user_id text, period_start timestamptz)
         JOIN invoices AS i ON i.user_id = k.user_id AND i.period_start >= k.period_start
         JOIN invoice_line_items AS l ON l.invoice_id = i.id AND l.period_start = k.period_start
-        WHERE l.kind IN ('usage', 'late_usage', 'adjustment')
+        WHERE l.kind IN ('usage', 'late_usage', 'adjustment') AND l.adjustment_id IS NULL AND NOT i.replaced
         ORDER BY i.period_start, i.revision, l.position
         """,  # noqa: S608 - put together from constants
         keys=_keys(found),
@@ -281,7 +292,7 @@ def lock_by_period(connection: Connection, stripe_customer_id: str, period_end: 
         f"""
         SELECT {_COLUMNS} FROM invoices
         WHERE user_id = (SELECT c.user_id FROM customers AS c WHERE c.stripe_customer_id = :customer)
-          AND period_end = :ends AND stripe_invoice_id IS NULL
+          AND period_end = :ends AND stripe_invoice_id IS NULL AND NOT replaced
         ORDER BY id FOR UPDATE
         """,  # noqa: S608 - put together from constants
         customer=stripe_customer_id,
@@ -371,6 +382,8 @@ def _line_json(invoice_id: UUID, position: int, line: InvoiceLine) -> dict[str, 
         "period_start": line.period.start.isoformat(),
         "period_end": line.period.end.isoformat(),
         "revision": line.revision,
+        "since_revision": line.since_revision,
+        "adjustment_id": None if line.adjustment_id is None else str(line.adjustment_id),
     }
 
 
@@ -384,9 +397,9 @@ SELECT r.* FROM json_to_recordset(CAST(:rows AS json)) AS r(
 """
 _INSERT_LINES = """
 INSERT INTO invoice_line_items (invoice_id, position, kind, model_id, token_type, quantity, unit_amount_decimal, amount,
-                                description, period_start, period_end, revision)
+                                description, period_start, period_end, revision, since_revision, adjustment_id)
 SELECT r.* FROM json_to_recordset(CAST(:rows AS json)) AS r(
     invoice_id uuid, position int, kind text, model_id text, token_type text, quantity numeric,
     unit_amount_decimal numeric, amount bigint, description text, period_start timestamptz, period_end timestamptz,
-    revision smallint)
+    revision smallint, since_revision smallint, adjustment_id uuid)
 """

@@ -159,6 +159,24 @@ def lock_periods(connection: Connection, due: Due, users: Sequence[str], *, wait
     return [period for period in locked if period.user_id not in taken]
 
 
+def lock_for_redraft(
+    connection: Connection, user_id: str, start: datetime, others: Sequence[datetime]
+) -> list[StoredPeriod]:
+    """Lock a closed period of a customer, some others by their starts, and all that are late; oldest first."""
+    rows = all_rows(
+        connection,
+        f"""
+        SELECT {_COLUMNS} FROM usage_periods AS u JOIN plans AS p ON p.id = u.plan_id
+        WHERE u.user_id = :user AND (u.period_start = :start OR u.period_start = ANY(:others) OR ({_LATE}))
+        ORDER BY u.user_id COLLATE "C", u.period_start FOR UPDATE OF u
+        """,  # noqa: S608 - put together from constants
+        user=user_id,
+        start=start,
+        others=list(others),
+    )
+    return [_period(row) for row in rows]
+
+
 def lock_late_periods(connection: Connection, after: datetime, until: datetime) -> list[StoredPeriod]:
     """Lock periods that hold more than was billed and ended in a span; what somebody else has is left out."""
     rows = all_rows(
@@ -275,6 +293,22 @@ def members_with_late_usage(connection: Connection) -> list[tuple[Member, dateti
     )
     ends = [row.pop("late_end") for row in rows]
     return [(Member(**row), end) for row, end in zip(rows, ends, strict=True)]
+
+
+def members_with_adjustments(connection: Connection) -> list[tuple[Member, datetime]]:
+    """Customers with an adjustment that waits for an invoice, each with the instant at which the first one was made."""
+    rows = all_rows(
+        connection,
+        """
+        SELECT c.user_id, c.created_at, c.next_period_end, coalesce(c.period_anchor, c.created_at) AS anchor, c.plan_id,
+               p.billing_interval AS interval, p.currency, c.trial_end, c.closed_at, a.first_at
+        FROM (SELECT user_id, min(created_at) AS first_at FROM adjustments WHERE invoice_id IS NULL GROUP BY user_id) AS a
+        JOIN customers AS c ON c.user_id = a.user_id JOIN plans AS p ON p.id = c.plan_id
+        ORDER BY c.user_id COLLATE "C"
+        """,
+    )
+    made = [row.pop("first_at") for row in rows]
+    return [(Member(**row), at) for row, at in zip(rows, made, strict=True)]
 
 
 def insert_periods(connection: Connection, periods: Sequence[NewPeriod]) -> None:

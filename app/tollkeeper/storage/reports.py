@@ -96,6 +96,34 @@ OR r.state = 'sending' AND r.next_attempt_at <= :now
 _SENDABLE_IF_ASKED = "r.state IN ('pending', 'rejected') OR r.state = 'sending' AND r.next_attempt_at <= :now"
 
 
+def drop_unsent(connection: Connection, invoice_id: UUID) -> None:
+    """Forget what an invoice owed Stripe and nobody has begun to tell."""
+    change(
+        connection,
+        """
+        DELETE FROM stripe_reports
+        WHERE invoice_id = :invoice AND state = 'pending' AND attempts = 0 AND first_sent_at IS NULL
+        """,
+        invoice=invoice_id,
+    )
+
+
+def was_told(connection: Connection, invoice_id: UUID) -> bool:
+    """Whether Stripe has, or may have, heard of anything on an invoice."""
+    statement = "SELECT FROM stripe_reports WHERE invoice_id = :invoice LIMIT 1"
+    return first_row(connection, statement, invoice=invoice_id) is not None
+
+
+def hand_on_reports(connection: Connection, invoice_id: UUID, to: UUID) -> None:
+    """Let what Stripe was told for one invoice belong to another."""
+    change(
+        connection,
+        "UPDATE stripe_reports SET invoice_id = :other WHERE invoice_id = :invoice",
+        invoice=invoice_id,
+        other=to,
+    )
+
+
 def insert_reports(connection: Connection, reports: Iterable[Report]) -> None:
     """Put what is owed into the ledger; the same thing a second time is refused by the table."""
     change(
