@@ -210,7 +210,7 @@ def _print_lines(lines: Sequence[InvoiceLine], total: int, currency: str) -> Non
 def _document(invoice: Invoice) -> dict[str, Any]:
     from tollkeeper.services.documenting import invoice_document
 
-    return invoice_document(invoice)
+    return {**invoice_document(invoice), "void_reason": invoice.void_reason}
 
 
 def _line_documents(lines: Sequence[InvoiceLine]) -> list[dict[str, Any]]:

@@ -29,7 +29,6 @@ def invoice_document(invoice: Invoice) -> dict[str, Any]:
         "finalized_at": invoice.finalized_at,
         "paid_at": invoice.paid_at,
         "alarm": invoice.alarm,
-        "void_reason": invoice.void_reason,
     }
 
 
