@@ -24,7 +24,7 @@ from tollkeeper.storage.database import Database
 from tollkeeper.storage.invoices import Collect, Invoice, carried_balances, load_invoice, lock_invoice
 from tollkeeper.storage.periods import lock_for_redraft
 from tollkeeper.storage.reports import drop_unsent, hand_on_reports, was_told
-from tollkeeper.storage.voids import billed_late_elsewhere, late_periods_on, mark_void
+from tollkeeper.storage.voids import billed_late_elsewhere, call_off_collecting, late_periods_on, mark_void
 
 
 def void(database: Database, invoice_id: UUID, *, by: str, reason: str, now: datetime) -> Invoice:
@@ -105,6 +105,8 @@ def _check_is_ours_alone(connection: Connection, old: Invoice) -> None:
         raise InvalidInput("invoice", f"a draft; this one is {old.status}")
     if old.stripe_invoice_id is not None:
         raise InvalidInput("invoice", "a draft that is not at Stripe; void it there, and it is void here")
+    if not call_off_collecting(connection, old.id):
+        raise InvalidInput("invoice", "a draft that no collector has heard of; void it there, and it is void here")
     left = carried_balances(connection, [old.user_id]).get((old.user_id, old.currency), 0)
     if old.carried > 0 and left < old.carried:
         raise InvalidInput("invoice", "one whose negative total has not been used up on later invoices")

@@ -11,6 +11,16 @@ from tollkeeper.storage.invoices import Invoice
 from tollkeeper.storage.periods import PeriodKey
 
 
+def call_off_collecting(connection: Connection, invoice_id: UUID) -> bool:
+    """Let nobody collect an invoice; False where a collector has, or may have, heard of it."""
+    change(
+        connection,
+        "DELETE FROM collections WHERE invoice_id = :invoice AND first_sent_at IS NULL AND external_id IS NULL",
+        invoice=invoice_id,
+    )
+    return first_row(connection, "SELECT FROM collections WHERE invoice_id = :invoice", invoice=invoice_id) is None
+
+
 def mark_void(connection: Connection, invoice_id: UUID, reason: str, *, replaced: bool) -> None:
     """Void a locked draft; what it took over from earlier negative totals is there for the next one again."""
     change(

@@ -177,6 +177,30 @@ class TestVoid:
         assert ledger.invoices() == [invoice]
         assert len(ledger.rows("SELECT FROM stripe_reports")) == 2, "nothing of it happened"
 
+    @pytest.mark.parametrize(("first_sent_at", "allowed"), [(None, True), (LATE, False)])
+    def test_is_too_late_once_a_collector_may_have_heard_of_it(
+        self, ledger: Ledger, first_sent_at: datetime | None, *, allowed: bool
+    ) -> None:
+        ledger.collect = "invoices"
+        ledger.plan(CENT)
+        ledger.customer()
+        ledger.use(tokens_in=100)
+        ledger.close()
+        [invoice] = ledger.invoices()
+        ledger.run(
+            "INSERT INTO collections (invoice_id, user_id, collector, first_sent_at, created_at) "
+            "VALUES (:id, 'ada', 'stripe', :sent, :now)",
+            id=invoice["id"],
+            sent=first_sent_at,
+            now=LATE,
+        )
+        if allowed:
+            void(ledger.database, invoice["id"], **BY, now=LATE)
+        else:
+            with pytest.raises(InvalidInput, match="no collector has heard"):
+                void(ledger.database, invoice["id"], **BY, now=LATE)
+        assert len(ledger.rows("SELECT FROM collections")) == (0 if allowed else 1)
+
     def test_of_an_unknown_invoice_is_refused(self, ledger: Ledger) -> None:
         with pytest.raises(NotFound):
             void(ledger.database, uuid4(), **BY, now=LATE)
