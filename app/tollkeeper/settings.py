@@ -34,6 +34,12 @@ def _redis_url(value: str) -> str:
     return value
 
 
+def _web_url(value: str) -> str:
+    if not value.startswith(("https://", "http://")):
+        raise ValueError("an address that begins with https:// or http://")
+    return value.rstrip("/")
+
+
 def _either(ours: str, common: str) -> AliasChoices:
     return AliasChoices(ours, common, ours.lower().removeprefix("tollkeeper_"))
 
@@ -64,9 +70,15 @@ class Settings(BaseSettings):
     stripe_api_key: SecretStr | None = Field(None, validation_alias=_only("STRIPE_API_KEY"))
     """Stripe's secret key; a restricted one is enough."""
     stripe_webhook_secret: SecretStr | None = Field(None, validation_alias=_only("STRIPE_WEBHOOK_SECRET"))
-    """What Stripe signs its webhooks with; without it `/billing/webhooks/stripe` answers 404."""
+    """What Stripe signs its webhooks with, or several after commas; without it `/billing/webhooks/stripe` answers 404."""
     stripe_api_base: str | None = Field(None, validation_alias=_only("STRIPE_API_BASE"))
     """Where Stripe's API is, for a stand-in."""
+    public_url: Annotated[str, AfterValidator(_web_url)] | None = Field(
+        None, validation_alias=_only("TOLLKEEPER_PUBLIC_URL")
+    )
+    """Where the billing routes are reached from outside, such as https://api.example.com/billing."""
+    unpaid_grace_days: int = Field(7, ge=0, le=90, validation_alias=_only("TOLLKEEPER_UNPAID_GRACE_DAYS"))
+    """How long after a failed payment the plan's `on_unpaid` is waited for."""
     paystack_secret_key: SecretStr | None = Field(None, validation_alias=_only("PAYSTACK_SECRET_KEY"))
     """Paystack's secret key, which also signs its webhooks."""
     paystack_api_base: str | None = Field(None, validation_alias=_only("PAYSTACK_API_BASE"))

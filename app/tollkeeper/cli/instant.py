@@ -1,8 +1,9 @@
-"""The type of an argument that names an instant."""
+"""The types of arguments that name an instant or a span of time."""
 
 from __future__ import annotations
 
-from datetime import datetime
+import re
+from datetime import datetime, timedelta
 from typing import Any
 
 import click
@@ -26,3 +27,22 @@ class Instant(click.ParamType[datetime]):
 
 
 INSTANT = Instant()
+
+
+class Span(click.ParamType[timedelta]):
+    """A whole number of minutes, hours or days: `30m`, `24h`, `7d`."""
+
+    name = "SPAN"
+    _FORM = re.compile(r"([0-9]{1,5})([mhd])")
+    _UNITS = {"m": "minutes", "h": "hours", "d": "days"}  # noqa: RUF012 # never changed
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        found = self._FORM.fullmatch(str(value))
+        if found is None:
+            self.fail(f"{str(value)[:20]!r}: expected a number of minutes, hours or days, such as 24h", param, ctx)
+        return timedelta(**{self._UNITS[found[2]]: int(found[1])})
+
+
+SPAN = Span()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import click
 
 from tollkeeper.cli.edge import runtime
+from tollkeeper.cli.instant import SPAN
 from tollkeeper.cli.printing import instant, print_json, print_table
 
 
 @click.group()
 def keys() -> None:
-    """Issue, list and revoke API keys."""
+    """Issue, list, rotate and revoke API keys."""
 
 
 @keys.command()
@@ -43,13 +46,33 @@ def list_keys(user_id: str, as_json: bool) -> None:
 
 @keys.command()
 @click.argument("key")
+@click.option(
+    "--overlap", type=SPAN, default="24h", show_default=True, help="How long the old key still works: 30m, 24h, 7d."
+)
+def rotate(key: str, overlap: timedelta) -> None:
+    """Make a new key in place of KEY, which works on for the overlap. The new key is the last line printed, this once.
+
+    KEY is the whole old key or the first characters that `keys list` shows.
+    """
+    from tollkeeper.services.onboarding import rotate_key
+
+    here = runtime()
+    done = rotate_key(here.database, key.rstrip("…"), here.clock.now(), overlap=overlap)
+    click.echo(f"{done.old.prefix}… of {done.old.user_id} works until {instant(done.old_until)}", err=True)
+    click.echo(f"New API key of {done.old.user_id}; keep it now, it is not shown again:", err=True)
+    click.echo(done.key)
+
+
+@keys.command()
+@click.argument("key")
 def revoke(key: str) -> None:
     """Refuse a key from the next request on. KEY is the whole key or the first characters that `keys list` shows."""
     from tollkeeper.services import onboarding
 
     here = runtime()
-    revoked = onboarding.revoke(here.database, key.rstrip("…"), here.clock.now())
-    if revoked.revoked_at is None:
+    now = here.clock.now()
+    revoked = onboarding.revoke(here.database, key.rstrip("…"), now)
+    if revoked.revoked_at is None or revoked.revoked_at > now:
         click.echo(f"{revoked.prefix}… of {revoked.user_id}: revoked")
     else:
         click.echo(f"{revoked.prefix}… of {revoked.user_id}: was revoked already at {instant(revoked.revoked_at)}")

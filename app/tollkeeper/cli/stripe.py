@@ -2,20 +2,103 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import click
 
-from tollkeeper.cli.edge import runtime
+from tollkeeper.cli.edge import Mistake, runtime
 from tollkeeper.cli.instant import INSTANT
-from tollkeeper.cli.printing import working
+from tollkeeper.cli.printing import print_table, working
 from tollkeeper.domain.errors import SettingMissing
+
+if TYPE_CHECKING:
+    from tollkeeper.payments.stripe import StripePayments
+    from tollkeeper.services.provisioning import Setup
+
+_ACTIONS = {"keep": "there", "make": "make", "replace": "replace", "change": "change", "skip": "skip"}
 
 
 @click.group()
 def stripe() -> None:
-    """Report to Stripe what is owed."""
+    """Set Stripe up, and report what is owed."""
+
+
+@stripe.command()
+@click.option("--dry-run", is_flag=True, help="Only show what would be done.")
+@click.option("--yes", is_flag=True, help="Do it without asking.")
+def setup(dry_run: bool, yes: bool) -> None:
+    """Find or make at Stripe what the plans need: meters, products, prices, the customer portal, webhook endpoints.
+
+    Can be repeated at any time: what is there is kept. Shows what is to be done first.
+    """
+    from tollkeeper.payments.stripe_catalog import StripeCatalog
+    from tollkeeper.services.provisioning import set_up
+
+    here = runtime()
+    account = _need_stripe("to set Stripe up")
+    _warn_of_full_key(account)
+
+    def walk(*, looking: bool) -> Setup:
+        with working("Looking at Stripe" if looking else "Setting Stripe up"):
+            return set_up(
+                here.database,
+                StripeCatalog(account),
+                now=here.clock.now(),
+                collect=here.settings.collect,
+                public_url=here.settings.public_url,
+                dry_run=looking,
+            )
+
+    planned = walk(looking=True)
+    _print_setup(planned)
+    if planned.pending and not dry_run:
+        if not yes and not sys.stdin.isatty():
+            raise Mistake("nothing was done; add --yes to do it")
+        if yes or click.confirm("Do this?"):
+            _print_secrets(walk(looking=False))
+        else:
+            click.echo("nothing was done", err=True)
+    if planned.unfit:
+        click.get_current_context().exit(1)
+
+
+def _need_stripe(purpose: str) -> StripePayments:
+    account = runtime().stripe
+    if account is None:
+        raise SettingMissing("STRIPE_API_KEY", purpose)
+    return account
+
+
+def _warn_of_full_key(account: StripePayments) -> None:
+    if account.livemode and not account.restricted:
+        warning = "this is a full live key, which can move money out; a restricted one is enough, see docs/stripe.md"
+        click.echo(f"warning: {warning}", err=True)
+
+
+def _print_setup(planned: Setup) -> None:
+    rows = [(_ACTIONS[s.action], s.kind, s.key, s.stripe_id or s.detail or "") for s in planned.steps]
+    print_table(("", "what", "name", "at Stripe"), rows)
+    for plan in planned.unfit:
+        click.echo(f'{plan}. Price it ourselves: collect = "invoices"', err=True)
+    if not planned.pending:
+        click.echo("everything is there")
+
+
+def _print_secrets(done: Setup) -> None:
+    """The secrets of new endpoints: this is the only time that anybody tells them."""
+    for step in done.steps:
+        if step.action not in ("keep", "skip"):
+            click.echo(f"{step.kind} {step.key}: {step.stripe_id}")
+    secrets = [step.secret for step in done.steps if step.secret]
+    if secrets:
+        click.echo(
+            "Keep this now, it is not shown again. It goes beside a secret that is set already, after a comma:",
+            err=True,
+        )
+        click.echo(f"STRIPE_WEBHOOK_SECRET={','.join(secrets)}")
 
 
 @stripe.command()
@@ -28,13 +111,12 @@ def report(as_of: datetime | None) -> None:
     from tollkeeper.services.reporting import report_owed
 
     here = runtime()
-    if here.stripe is None:
-        raise SettingMissing("STRIPE_API_KEY", "to report to Stripe")
+    account = _need_stripe("to report to Stripe")
     with working("Reporting to Stripe"):
-        done = report_owed(here.database, here.stripe, now=here.clock.now(), as_of=as_of, insist=True)
+        done = report_owed(here.database, account, now=here.clock.now(), as_of=as_of, insist=True)
         while done.more:
             before = done
-            done = report_owed(here.database, here.stripe, now=here.clock.now(), as_of=as_of)
+            done = report_owed(here.database, account, now=here.clock.now(), as_of=as_of)
             done = replace(
                 done,
                 sent=before.sent + done.sent,

@@ -13,12 +13,24 @@ from tollkeeper.domain.period import Period
 from tollkeeper.domain.pricing import Price, Tariff
 from tollkeeper.domain.split import Split
 
-__all__ = ["AtCap", "Collect", "Collector", "Plan", "RateLimit", "Tariff", "Unpriced", "Versioned", "version_for"]
+__all__ = [
+    "AtCap",
+    "Collect",
+    "Collector",
+    "OnUnpaid",
+    "Plan",
+    "RateLimit",
+    "Tariff",
+    "Unpriced",
+    "Versioned",
+    "version_for",
+]
 
 AtCap = Literal["block", "throttle", "warn"]
 Collect = Literal["meters", "invoices", "off"]
 Collector = Literal["stripe", "paystack"]
 Unpriced = Literal["refuse", "flag"]
+OnUnpaid = Literal["none", "throttle", "suspend"]
 
 _SECONDS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
 _RATE_LIMIT = re.compile(rf"([1-9][0-9]{{0,8}})/({'|'.join(_SECONDS)})")
@@ -71,6 +83,8 @@ class Plan:
     unpriced: Unpriced = "flag"
     hold_tokens: int | None = None
     upgrade_url: str | None = None
+    on_unpaid: OnUnpaid = "none"
+    """What becomes of a customer whose payment failed longer ago than the grace."""
 
     @property
     def currency(self) -> str:

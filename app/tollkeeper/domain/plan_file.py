@@ -14,7 +14,7 @@ from tollkeeper.domain.customer import plain_text
 from tollkeeper.domain.errors import InvalidInput
 from tollkeeper.domain.money import BIGINT_MAX, decimal_of
 from tollkeeper.domain.period import INTERVALS
-from tollkeeper.domain.plan import AtCap, Collect, Collector, Plan, RateLimit, Unpriced
+from tollkeeper.domain.plan import AtCap, Collect, Collector, OnUnpaid, Plan, RateLimit, Unpriced
 from tollkeeper.domain.pricing import ANY_TOKEN, Price, Tariff, Tier
 from tollkeeper.domain.pricing.matching import ties
 from tollkeeper.domain.pricing.price import TiersMode
@@ -134,6 +134,7 @@ def _plan(plan_id: str, value: Any) -> Plan:
         unpriced=table.take("unpriced", _one_of(get_args(Unpriced)), "flag"),
         hold_tokens=table.take("hold_tokens", _positive, None),
         upgrade_url=table.take("upgrade_url", _url, None),
+        on_unpaid=table.take("on_unpaid", _one_of(get_args(OnUnpaid)), "none"),
     )
     table.finish()
     return plan

@@ -135,6 +135,20 @@ class StripePayments:
         """What a call of the SDK came to: its answer, or what stood in its way. Never raises for either."""
         return self._outcome(lambda: call(self._stripe()))
 
+    def ask(self, call: Callable[[stripe.StripeClient], Result]) -> Result:
+        """The answer to a call of the SDK; raises `StripeRefused` or `StripeDidNotAnswer`."""
+        return self._answer(lambda: call(self._stripe()))
+
+    @property
+    def livemode(self) -> bool:
+        """Whether this is live money; a key whose form does not say is taken for one of a sandbox."""
+        return livemode_of(self._api_key) is True
+
+    @property
+    def restricted(self) -> bool:
+        """Whether the key can do only what it was given permission for."""
+        return self._api_key.startswith("rk_")
+
     def account_ok(self) -> AccountCheck:
         """Whether Stripe answers this key, asked by listing a single meter.
 

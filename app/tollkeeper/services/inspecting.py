@@ -23,6 +23,7 @@ from sqlalchemy import Connection
 from tollkeeper.clock import Clock
 from tollkeeper.services.journaling import REFUSED, count_refused
 from tollkeeper.services.masking import shown_settings
+from tollkeeper.services.provisioning import missing_at_stripe
 from tollkeeper.services.reconciling import reconcile
 from tollkeeper.settings import Settings
 from tollkeeper.storage import migrating, schema
@@ -72,6 +73,7 @@ def inspect(
         ("database", lambda: _database(database, clock)),
         ("redis", lambda: _redis(settings.redis_url)),
         ("stripe", lambda: _stripe(stripe)),
+        ("stripe setup", lambda: _stripe_setup(settings, database, stripe)),
         ("mail", lambda: _mail(settings)),
         ("journal", lambda: _journal(settings.journal_dir)),
     ]
@@ -186,6 +188,20 @@ def _stripe(stripe: StripePayments | None) -> Iterator[Check]:
         yield Check("stripe", "warning", "knows the key; it may not read billing meters, which reconciling needs")
     else:
         yield Check("stripe", "failed", f"{answer}")
+
+
+def _stripe_setup(settings: Settings, database: Database | None, stripe: StripePayments | None) -> Iterator[Check]:
+    """What the plans need at Stripe and nobody has set up yet, by what is stored here."""
+    if stripe is None or database is None:
+        return
+    if stripe.livemode and not stripe.restricted:
+        yield Check("stripe key", "warning", "a full live key, which can move money out; a restricted one is enough")
+    missing = missing_at_stripe(database, livemode=stripe.livemode, collect=settings.collect)
+    if missing:
+        detail = f"{len(missing)} missing: {'; '.join(missing[:5])}{'; …' if len(missing) > 5 else ''}"
+        yield Check("stripe setup", "warning", f"{detail}; run: tollkeeper stripe setup")
+    else:
+        yield Check("stripe setup", "ok", "everything that the plans need is there")
 
 
 def _mail(settings: Settings) -> Iterator[Check]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Literal
 
 from sqlalchemy import Connection
@@ -48,6 +48,15 @@ class Added:
 
     customer: Customer
     existed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """A new key, and the one before, which works until an instant."""
+
+    key: str = field(repr=False)
+    old: StoredKey
+    old_until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,18 +157,25 @@ def move_customer(
     `at` other than the end of the open period: a plan changes between periods.
     """
     with database.transaction() as connection:
-        lock_plans(connection)
-        customer = load_customer(connection, validate_user_id(user_id), lock=True)
-        plan = load_plan(connection, plain_text(plan_id, "plan"))
-        _check_continues(connection, customer, plan)
-        if at is not None:
-            _check_boundary(connection, customer, now, at)
-        follow_customer(connection, user_id, load_plan(connection, customer.plan_id), plan, now)
-        if plan.id != customer.plan_id:
-            continue_trial(connection, user_id, plan, now)
-            was, becomes = {"plan_id": customer.plan_id}, {"plan_id": plan.id}
-            record(connection, "customer.moved", user_id, now, user_id=user_id, before=was, after=becomes)
-        set_plan(connection, user_id, plan.id, anchor=now.replace(microsecond=0))
+        return move_in(connection, user_id, plan_id, now, at=at)
+
+
+def move_in(
+    connection: Connection, user_id: str, plan_id: str, now: datetime, *, at: datetime | None = None
+) -> PlanMove:
+    """The same in a transaction that somebody else has open."""
+    lock_plans(connection)
+    customer = load_customer(connection, validate_user_id(user_id), lock=True)
+    plan = load_plan(connection, plain_text(plan_id, "plan"))
+    _check_continues(connection, customer, plan)
+    if at is not None:
+        _check_boundary(connection, customer, now, at)
+    follow_customer(connection, user_id, load_plan(connection, customer.plan_id), plan, now)
+    if plan.id != customer.plan_id:
+        continue_trial(connection, user_id, plan, now)
+        was, becomes = {"plan_id": customer.plan_id}, {"plan_id": plan.id}
+        record(connection, "customer.moved", user_id, now, user_id=user_id, before=was, after=becomes)
+    set_plan(connection, user_id, plan.id, anchor=now.replace(microsecond=0))
     return PlanMove(customer.plan_id, plan.id)
 
 
@@ -182,10 +198,41 @@ def issue_key(
     with database.transaction() as connection:
         if find_customer(connection, validate_user_id(user_id)) is None:
             raise NotFound("customer", user_id)
-        key = generate_key(random)
-        insert_key(connection, user_id, hash_key(key), key_prefix(key), now)
-        record(connection, "key.issued", key_prefix(key), now, user_id=user_id)
+        return new_key(connection, user_id, now, random)
+
+
+def new_key(
+    connection: Connection, user_id: str, now: datetime, random: Callable[[int], bytes] = secrets.token_bytes
+) -> str:
+    """A new API key for a customer who exists, in a transaction that somebody else has open."""
+    key = generate_key(random)
+    insert_key(connection, user_id, hash_key(key), key_prefix(key), now)
+    record(connection, "key.issued", key_prefix(key), now, user_id=user_id)
     return key
+
+
+def rotate_key(
+    database: Database,
+    key: str,
+    now: datetime,
+    *,
+    overlap: timedelta,
+    random: Callable[[int], bytes] = secrets.token_bytes,
+) -> Rotated:
+    """A new key in place of one that works; the old one works until `overlap` from now, so that nobody is locked out.
+
+    `key` is the whole old key, or its prefix where only one begins so. A key that is refused already is `InvalidInput`.
+    """
+    until = now + overlap
+    with database.transaction() as connection:
+        old = _the_key(connection, key)
+        if old.revoked_at is not None:
+            raise InvalidInput(
+                "key", f"one that works; {old.prefix}… is refused from {old.revoked_at:%Y-%m-%dT%H:%M:%SZ} on"
+            )
+        revoke_key(connection, old.key_hash, until)
+        record(connection, "key.rotated", old.prefix, now, user_id=old.user_id, after={"revoked_at": until})
+        return Rotated(new_key(connection, old.user_id, now, random), old, until)
 
 
 def list_keys(database: Database, user_id: str) -> list[StoredKey]:
@@ -197,19 +244,23 @@ def list_keys(database: Database, user_id: str) -> list[StoredKey]:
 
 def revoke(database: Database, key: str, now: datetime) -> StoredKey:
     """Refuse a key from the next request on; the key as it was before. Its prefix is enough where only one begins so."""
+    with database.transaction() as connection:
+        found = _the_key(connection, key)
+        revoke_key(connection, found.key_hash, now)
+        if found.revoked_at is None or found.revoked_at > now:
+            record(connection, "key.revoked", found.prefix, now, user_id=found.user_id)
+    return found
+
+
+def _the_key(connection: Connection, key: str) -> StoredKey:
+    """The one key that is meant, locked; `NotFound`, or `InvalidInput` where more than one begins so."""
     whole = looks_like_key(key)
     prefix = key_prefix(key) if whole else plain_text(key, "key")
-    with database.transaction() as connection:
-        found = [
-            stored for stored in keys_with_prefix(connection, prefix) if not whole or stored.key_hash == hash_key(key)
-        ]
-        if not found:
-            raise NotFound("key", prefix)
-        if len(found) > 1:
-            raise InvalidInput("key", f"the whole key, because {len(found)} keys begin with {prefix}")
-        revoke_key(connection, found[0].key_hash, now)
-        if found[0].revoked_at is None:
-            record(connection, "key.revoked", found[0].prefix, now, user_id=found[0].user_id)
+    found = [stored for stored in keys_with_prefix(connection, prefix) if not whole or stored.key_hash == hash_key(key)]
+    if not found:
+        raise NotFound("key", prefix)
+    if len(found) > 1:
+        raise InvalidInput("key", f"the whole key, because {len(found)} keys begin with {prefix}")
     return found[0]
 
 
@@ -259,9 +310,9 @@ def _check_continues(connection: Connection, customer: Customer, plan: Plan) -> 
     billed = billed_in(connection, customer.user_id)
     if billed is None:
         return
-    for field, was, becomes in zip(("currency", "interval"), billed, (plan.currency, plan.interval), strict=True):
+    for name, was, becomes in zip(("currency", "interval"), billed, (plan.currency, plan.interval), strict=True):
         if was != becomes:
-            raise InvalidInput("plan", f"one whose {field} is {was}, as metered so far, not {becomes} like {plan.id}")
+            raise InvalidInput("plan", f"one whose {name} is {was}, as metered so far, not {becomes} like {plan.id}")
 
 
 def _check_boundary(connection: Connection, customer: Customer, now: datetime, at: datetime) -> None:

@@ -40,7 +40,7 @@ ChangeKind = Literal["created", "new_version", "updated", "unchanged"]
 _MONEY = ("spend_cap", "base_fee", "minimum", "maximum")
 _LIMITS = (
     "name", "spend_cap", "at_cap", "quota_tokens", "rate_limit", "throttle_limit", "collect", "collector", "days_until_due",
-    "split", "unpriced", "hold_tokens", "upgrade_url",
+    "split", "unpriced", "hold_tokens", "upgrade_url", "on_unpaid",
 )  # fmt: skip
 _CHARGES = (
     "currency", "interval", "base_fee", "included_tokens", "minimum", "maximum", "discount_percent", "trial_days",

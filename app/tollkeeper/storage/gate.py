@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -82,7 +82,7 @@ class Standing:
 
 # Where a customer stands at an instant; `asked` names the customers and the instants.
 _ACCOUNTS = """
-SELECT a.n, c.user_id, c.status, c.period_anchor, c.own_spend_cap, c.trial_end, c.closed_at, p.*,
+SELECT a.n, c.user_id, c.status, c.period_anchor, c.own_spend_cap, c.access, c.trial_end, c.closed_at, p.*,
        u.period_start, u.period_end, u.plan_id AS tariff_plan_id,
        u.plan_version AS tariff_version, u.version, u.tokens, u.totals::text AS totals,
        u.spent, u.cost_units,
@@ -106,11 +106,12 @@ WITH asked AS (
     FROM json_to_recordset(%s::json) AS r(
         n int, id uuid, key text, named text, at timestamptz, until timestamptz, model text, tin bigint, tout bigint,
         method text, path text)
-    LEFT JOIN api_keys AS k ON k.key_hash = decode(r.key, 'hex') AND k.revoked_at IS NULL
+    LEFT JOIN api_keys AS k ON k.key_hash = decode(r.key, 'hex') AND (k.revoked_at IS NULL OR k.revoked_at > r.at)
 ), held AS (
     INSERT INTO holds (id, user_id, started_at, expires_at, model_id, tokens_in, tokens_out, method, path)
     SELECT a.id, a.user_id, a.at, a.until, a.model, a.tin, a.tout, a.method, a.path
     FROM asked AS a JOIN customers AS c ON c.user_id = a.user_id AND c.status = 'active'
+        AND c.access IS DISTINCT FROM 'suspended'
     ON CONFLICT (id) DO NOTHING
 )
 """ + _ACCOUNTS.format(asked="asked")  # noqa: S608 # both texts are ours
@@ -200,7 +201,7 @@ class AccountReader:
         tariff = await self.tariff(connection, plan_id, version)
         return Account(
             user_id=row["user_id"],
-            status=row["status"],
+            status="suspended" if row["access"] == "suspended" and row["status"] == "active" else row["status"],
             plan=self._plan(row, plan_id, version, tariff),
             tariff_plan_id=plan_id,
             tariff_version=version,
@@ -216,10 +217,13 @@ class AccountReader:
         """The plan in a row, the customer's own cap in it. Parsed once for the row's own values: an UPDATE is another plan."""
         if row["own_spend_cap"] is not None:
             row["spend_cap"] = row["own_spend_cap"]
-        key = (tariff_plan, version, *(row[column] for column in _PLAN_COLUMNS))
+        key = (tariff_plan, version, row["access"], *(row[column] for column in _PLAN_COLUMNS))
         plan = self._plans.get(key)
         if plan is None:
-            plan = self._plans[key] = plan_from_row(row, tariff)
+            plan = plan_from_row(row, tariff)
+            if row["access"] == "throttled":
+                plan = replace(plan, rate_limit=plan.throttled, throttle_limit=plan.throttled)
+            self._plans[key] = plan
             if len(self._plans) > _PLANS_REMEMBERED:
                 self._plans.popitem(last=False)
         return plan
@@ -227,7 +231,7 @@ class AccountReader:
 
 _PLAN_COLUMNS = (
     "id", "name", "currency", "billing_interval", "spend_cap", "at_cap", "quota_tokens", "rate_limit", "throttle_limit",
-    "collect", "unpriced", "hold_tokens", "upgrade_url",
+    "collect", "unpriced", "hold_tokens", "upgrade_url", "on_unpaid",
 )  # fmt: skip
 
 

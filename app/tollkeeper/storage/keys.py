@@ -62,11 +62,11 @@ def keys_with_prefix(connection: Connection, prefix: str) -> list[StoredKey]:
     return [StoredKey(**row) for row in rows]
 
 
-def revoke_key(connection: Connection, key_hash: bytes, now: datetime) -> None:
-    """Refuse the key from the next request on; a revocation that stands keeps its date."""
+def revoke_key(connection: Connection, key_hash: bytes, at: datetime) -> None:
+    """Refuse the key from an instant on; a revocation that comes earlier keeps its date."""
     change(
         connection,
-        "UPDATE api_keys SET revoked_at = :now WHERE key_hash = :hash AND revoked_at IS NULL",
+        "UPDATE api_keys SET revoked_at = least(revoked_at, :at) WHERE key_hash = :hash",
         hash=key_hash,
-        now=now,
+        at=at,
     )

@@ -61,6 +61,7 @@ def plan_from_row(row: Mapping[str, Any], tariff: Tariff) -> Plan:
         unpriced=row["unpriced"],
         hold_tokens=row["hold_tokens"],
         upgrade_url=row["upgrade_url"],
+        on_unpaid=row["on_unpaid"],
     )
 
 
@@ -170,17 +171,18 @@ def save_plan(connection: Connection, plan: Plan, now: datetime) -> None:
         """
         INSERT INTO plans (id, name, currency, billing_interval, spend_cap, at_cap, quota_tokens, rate_limit,
                            throttle_limit, collect, collector, days_until_due, split, unpriced, hold_tokens,
-                           upgrade_url, created_at, updated_at)
+                           upgrade_url, on_unpaid, created_at, updated_at)
         VALUES (:id, :name, :currency, :billing_interval, :spend_cap, :at_cap, :quota_tokens, :rate_limit,
                 :throttle_limit, :collect, :collector, :days_until_due, CAST(:split AS jsonb), :unpriced, :hold_tokens,
-                :upgrade_url, :now, :now)
+                :upgrade_url, :on_unpaid, :now, :now)
         ON CONFLICT (id) DO UPDATE SET
             name = excluded.name, currency = excluded.currency, billing_interval = excluded.billing_interval,
             spend_cap = excluded.spend_cap, at_cap = excluded.at_cap, quota_tokens = excluded.quota_tokens,
             rate_limit = excluded.rate_limit, throttle_limit = excluded.throttle_limit,
             collect = excluded.collect, collector = excluded.collector, days_until_due = excluded.days_until_due,
             split = excluded.split, unpriced = excluded.unpriced,
-            hold_tokens = excluded.hold_tokens, upgrade_url = excluded.upgrade_url, updated_at = excluded.updated_at
+            hold_tokens = excluded.hold_tokens, upgrade_url = excluded.upgrade_url,
+            on_unpaid = excluded.on_unpaid, updated_at = excluded.updated_at
         """,
         id=plan.id,
         name=plan.name,
@@ -198,6 +200,7 @@ def save_plan(connection: Connection, plan: Plan, now: datetime) -> None:
         unpriced=plan.unpriced,
         hold_tokens=plan.hold_tokens,
         upgrade_url=plan.upgrade_url,
+        on_unpaid=plan.on_unpaid,
         now=now,
     )
 

@@ -69,6 +69,28 @@ def test_a_revoked_key_and_a_suspended_customer_are_turned_away_at_the_next_requ
     assert send(meter(answering({})), bob).json()["code"] == "customer_inactive"
 
 
+def test_a_key_that_was_replaced_works_until_its_overlap_is_over(meter: Mount, desk: Desk) -> None:
+    desk.plan()
+    alice, bob = desk.customer("alice"), desk.customer("bob")
+    desk.run("UPDATE api_keys SET revoked_at = now() + interval '100 years' WHERE user_id = 'alice'")
+    desk.run("UPDATE api_keys SET revoked_at = created_at - interval '100 years' WHERE user_id = 'bob'")
+
+    assert send(meter(answering({})), alice).status == 200
+    assert send(meter(answering({})), bob).status == 401
+
+
+def test_what_the_payment_side_leaves_a_customer_is_in_force_at_the_next_request(meter: Mount, desk: Desk) -> None:
+    desk.plan('rate_limit = "100/minute"\nthrottle_limit = "1/day"')
+    alice = desk.customer("alice")
+    middleware = meter(answering({}))
+    desk.run("UPDATE customers SET access = 'suspended'")
+    assert send(middleware, alice).json()["code"] == "customer_inactive"
+    desk.run("UPDATE customers SET access = 'throttled'")
+    assert [send(middleware, alice).status for _ in range(2)] == [200, 429]
+    desk.run("UPDATE customers SET access = NULL")
+    assert send(middleware, alice).status == 200
+
+
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_the_host_app_can_name_the_customer_itself(meter: Mount, desk: Desk, asynchronous: bool) -> None:
     desk.plan()

@@ -7,7 +7,7 @@ import pytest
 
 from tollkeeper.domain.errors import InvalidInput, NotFound
 from tollkeeper.domain.keys import hash_key, looks_like_key
-from tollkeeper.services.onboarding import issue_key, list_keys, revoke
+from tollkeeper.services.onboarding import issue_key, list_keys, revoke, rotate_key
 from tollkeeper.storage.database import Database, all_rows
 
 NOW = datetime(2026, 11, 15, 12, tzinfo=UTC)
@@ -78,3 +78,29 @@ def test_the_bits_of_a_key_come_from_where_secrets_come_from(
     database: Database, ada: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert issue_key.__defaults__ == (secrets.token_bytes,)
+
+
+class TestRotation:
+    def test_the_old_key_works_until_the_overlap_is_over_and_the_new_one_at_once(
+        self, database: Database, ada: str
+    ) -> None:
+        old = issue_key(database, ada, NOW)
+        done = rotate_key(database, old, NOW, overlap=timedelta(hours=24))
+        stored = {one.prefix: one.revoked_at for one in list_keys(database, ada)}
+        assert done.old_until == NOW + timedelta(hours=24)
+        assert stored == {old[:11]: NOW + timedelta(hours=24), done.key[:11]: None}
+
+    def test_a_key_that_is_on_its_way_out_is_not_rotated_again(self, database: Database, ada: str) -> None:
+        old = issue_key(database, ada, NOW)
+        rotate_key(database, old, NOW, overlap=timedelta(hours=24))
+        with pytest.raises(InvalidInput):
+            rotate_key(database, old, NOW, overlap=timedelta(hours=24))
+        assert len(list_keys(database, ada)) == 2
+
+    def test_revoking_cuts_the_overlap_short_and_never_makes_it_longer(self, database: Database, ada: str) -> None:
+        old = issue_key(database, ada, NOW)
+        rotate_key(database, old, NOW, overlap=timedelta(hours=24))
+        revoke(database, old, NOW + timedelta(hours=1))
+        revoke(database, old, NOW + timedelta(hours=2))
+        [revoked_at] = [one.revoked_at for one in list_keys(database, ada) if one.prefix == old[:11]]
+        assert revoked_at == NOW + timedelta(hours=1)

@@ -30,6 +30,7 @@ collect = "meters"
 unpriced = "refuse"
 hold_tokens = 4_096
 upgrade_url = "https://example.com/plans?from=pro"
+on_unpaid = "throttle"
 minimum = "10.00"
 maximum = "1000.00"
 discount_percent = "12.5"
@@ -87,6 +88,7 @@ def test_everything_that_a_plan_can_say_is_read() -> None:
             unpriced="refuse",
             hold_tokens=4_096,
             upgrade_url="https://example.com/plans?from=pro",
+            on_unpaid="throttle",
         ),
     )
 

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from tollkeeper.testing.standin.calls import CallRecord
 from tollkeeper.testing.standin.door import Answer, Door
 from tollkeeper.testing.stripe_standin.account import Account
-from tollkeeper.testing.stripe_standin.forms import read_form
+from tollkeeper.testing.stripe_standin.forms import read_form, read_json
 from tollkeeper.testing.stripe_standin.idempotency import IdempotencyKeys, KeptAnswer
 from tollkeeper.testing.stripe_standin.problem import (
     Problem,
@@ -30,6 +30,7 @@ from tollkeeper.testing.stripe_standin.resources import ROUTES
 from tollkeeper.testing.stripe_standin.routing import Call, Route, find_route
 from tollkeeper.testing.stripe_standin.shapes import read_params
 
+_JSON = "application/json"
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -125,7 +126,10 @@ def _refuse_what_it_cannot_be(request: Request) -> None:
 async def _form(request: Request) -> dict[str, Any]:
     query = request.scope["query_string"]
     body = await request.body()
-    if body and request.headers.get("Content-Type", "").partition(";")[0].strip() != _FORM:
+    content_type = request.headers.get("Content-Type", "").partition(";")[0].strip()
+    if request.scope["path"].startswith("/v2/") and content_type == _JSON:
+        return read_json(body)
+    if body and content_type != _FORM:
         raise bad_request(None, f"Invalid request (check that your POST content type is {_FORM}).")
     return read_form(b"&".join(part for part in (query, body) if part))
 

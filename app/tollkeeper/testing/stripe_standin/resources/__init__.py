@@ -3,6 +3,7 @@
 from tollkeeper.testing.stripe_standin.resources import (
     checkout,
     customers,
+    event_destinations,
     events,
     invoice_items,
     invoice_payments,
@@ -22,6 +23,7 @@ from tollkeeper.testing.stripe_standin.resources import (
 ROUTES = (
     *checkout.ROUTES,
     *customers.ROUTES,
+    *event_destinations.ROUTES,
     *events.ROUTES,
     *invoice_items.ROUTES,
     *invoice_payments.ROUTES,

@@ -21,7 +21,7 @@ from tollkeeper.testing.stripe_standin.routing import Call, route
 
 def _create(account: Account, call: Call) -> Body:
     """The one answer that carries the signing secret."""
-    _check_url(call.params["url"])
+    check_url(call.params["url"])
     endpoint = account.keep(
         {
             "id": account.ids.new("we"),
@@ -40,7 +40,8 @@ def _create(account: Account, call: Call) -> Body:
     return {**endpoint, "secret": account.ids.new("whsec", 32)}
 
 
-def _check_url(url: str) -> None:
+def check_url(url: str) -> None:
+    """Refuses what no event can be posted to."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise bad_request("url", f"Invalid URL: {url}", "url_invalid")
@@ -54,7 +55,7 @@ def _update(account: Account, call: Call) -> Body:
     endpoint = _retrieve(account, call)
     params = dict(call.params)
     if "url" in params:
-        _check_url(params["url"])
+        check_url(params["url"])
     if "disabled" in params:
         endpoint["status"] = "disabled" if params.pop("disabled") else "enabled"
     changed(endpoint, params)
