@@ -11,8 +11,11 @@ from tollkeeper.storage.database import Database
 
 if TYPE_CHECKING:
     from tollkeeper.mail.smtp import SmtpSender
+    from tollkeeper.payments.collector import InvoiceCollector
+    from tollkeeper.payments.paystack import PaystackPayments
     from tollkeeper.payments.stripe import StripePayments
     from tollkeeper.services.collecting import Collectors
+    from tollkeeper.storage.collections import CollectorName
 
 
 class Runtime:
@@ -38,13 +41,28 @@ class Runtime:
         return StripePayments(key.get_secret_value(), api_base=self.settings.stripe_api_base)
 
     @cached_property
+    def paystack(self) -> PaystackPayments | None:
+        """Paystack, or None where no key is set."""
+        from tollkeeper.payments.paystack import PaystackPayments
+
+        key = self.settings.paystack_secret_key
+        if key is None:
+            return None
+        return PaystackPayments(key.get_secret_value(), api_base=self.settings.paystack_api_base)
+
+    @cached_property
     def collectors(self) -> Collectors:
         """Who can collect invoices that we price ourselves: those whose key is set."""
+        from tollkeeper.payments.paystack_invoices import PaystackInvoices
         from tollkeeper.payments.stripe_invoices import StripeInvoices, StripeItems
+        from tollkeeper.services.authorizing import cards_of
 
-        if self.stripe is None:
-            return {}
-        return {"stripe": StripeInvoices(self.stripe), "stripe_items": StripeItems(self.stripe)}
+        found: dict[CollectorName, InvoiceCollector] = {}
+        if self.stripe is not None:
+            found |= {"stripe": StripeInvoices(self.stripe), "stripe_items": StripeItems(self.stripe)}
+        if self.paystack is not None:
+            found["paystack"] = PaystackInvoices(self.paystack, cards_of(self.database))
+        return found
 
     @cached_property
     def mail(self) -> SmtpSender | None:
@@ -61,5 +79,5 @@ class Runtime:
         opened = self.__dict__.pop("database", None)
         if opened is not None:
             opened.close()
-        for name in ("stripe", "collectors", "mail"):
+        for name in ("stripe", "paystack", "collectors", "mail"):
             self.__dict__.pop(name, None)

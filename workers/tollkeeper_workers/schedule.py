@@ -24,7 +24,11 @@ SCHEDULE = (
     Entry(
         "tollkeeper.collect_invoices", 2, "an invoice that we priced goes to its collector soon after it was drafted"
     ),
-    Entry("tollkeeper.follow_invoices", 120, "a webhook may be lost: who has paid is looked up, too"),
+    Entry(
+        "tollkeeper.follow_invoices",
+        2,
+        "who has paid is looked up: as soon as a webhook rang, and twice a day without one",
+    ),
     Entry("tollkeeper.confirm_reports", 30, "Stripe's sums lag; they are read back until they show what was told"),
     Entry("tollkeeper.send_notices", 1, "a customer should hear of 80 % before reaching 100 %"),
     Entry("tollkeeper.apply_webhooks", 2, "an event that was stored and could not be applied at once is tried again"),

@@ -24,6 +24,7 @@ __all__ = ["main"]
         "usage": ("tollkeeper.cli.usage", "Show, import and rate usage."),
         "invoices": ("tollkeeper.cli.invoices", "Draft, preview, explain and list invoices."),
         "stripe": ("tollkeeper.cli.stripe", "Set Stripe up, and report what is owed."),
+        "paystack": ("tollkeeper.cli.paystack", "Collect by Paystack what is owed."),
         "reconcile": ("tollkeeper.cli.reconcile", "Compare events, totals, invoices and Stripe."),
         "audit": ("tollkeeper.cli.audit", "Show who changed what, and when."),
         "completion": ("tollkeeper.cli.completion", "Print what makes a shell complete these commands."),

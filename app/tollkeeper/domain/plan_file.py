@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 from typing import Any, TypeAlias, TypeVar, cast, get_args
 
-from tollkeeper.domain.currency import CURRENCIES, exponent, parse_major
+from tollkeeper.domain.currency import CURRENCIES, exponent, parse_major, paystack_exponent
 from tollkeeper.domain.customer import plain_text
 from tollkeeper.domain.errors import InvalidInput
 from tollkeeper.domain.money import BIGINT_MAX, decimal_of
@@ -137,7 +138,20 @@ def _plan(plan_id: str, value: Any) -> Plan:
         on_unpaid=table.take("on_unpaid", _one_of(get_args(OnUnpaid)), "none"),
     )
     table.finish()
-    return plan
+    return _by_paystack(plan, path) if plan.collector == "paystack" else plan
+
+
+def _by_paystack(plan: Plan, path: str) -> Plan:
+    """Paystack counts no usage, takes its own currencies, and splits with nobody here; so `collect` needs no saying."""
+    if plan.collect == "meters":
+        raise PlanFileError(f"{path}.collect", '"invoices" or "off", because Paystack counts no usage')
+    if plan.split is not None:
+        raise PlanFileError(f"{path}.vendors", "none, because invoices at Paystack are not split")
+    try:
+        paystack_exponent(plan.currency)
+    except InvalidInput as error:
+        raise PlanFileError(f"{path}.currency", error.expected) from error
+    return plan if plan.collect is not None else replace(plan, collect="invoices")
 
 
 def _split(table: _Table, path: str, money: Reader[int]) -> Split | None:

@@ -8,10 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
-from tollkeeper.payments.outcome import AccountAnswers, AccountCheck, OutcomeUnknown, Refused, Trouble
+from tollkeeper.domain.errors import TollkeeperError
+from tollkeeper.payments.outcome import (
+    AccountAnswers,
+    AccountCheck,
+    Failed,
+    OutcomeUnknown,
+    RateLimited,
+    Refused,
+    Trouble,
+)
 from tollkeeper.payments.paystack_http import PaystackHttp
 from tollkeeper.payments.paystack_objects import (
     Answer,
@@ -29,6 +38,24 @@ Found = TypeVar("Found")
 API_BASE = "https://api.paystack.co"
 _PAGE = 100
 _MOST_PAGES = 50
+
+
+class PaystackDidNotAnswer(TollkeeperError):
+    """A question to Paystack went unanswered for now; `outcome` says why."""
+
+    transient: ClassVar[bool] = True
+
+    def __init__(self, outcome: OutcomeUnknown | Failed | RateLimited) -> None:
+        super().__init__(f"Paystack did not answer: {outcome}")
+        self.outcome = outcome
+
+
+class PaystackRefused(TollkeeperError):
+    """Paystack refuses to answer a question; `outcome` says why, and asking again does not help."""
+
+    def __init__(self, outcome: Refused) -> None:
+        super().__init__(f"Paystack refused: {outcome.message}")
+        self.outcome = outcome
 
 
 class PaystackPayments:

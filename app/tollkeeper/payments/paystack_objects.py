@@ -54,6 +54,7 @@ class PaymentRequest:
     currency: str
     description: str = ""
     paid_at: datetime | None = None
+    archived: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,7 @@ def read_request(value: Any) -> PaymentRequest | None:
         currency=currency.lower(),
         description=description if isinstance(description, str) else "",
         paid_at=_instant(body.get("paid_at")),
+        archived=body.get("archived") is True,
     )
 
 

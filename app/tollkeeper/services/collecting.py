@@ -9,7 +9,7 @@ final, because a draft can be thrown away and nothing that comes after it can.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -33,6 +33,7 @@ from tollkeeper.storage.collections import (
     issued_to_look_at,
     look_again_at,
     note_unknown_there,
+    reopen_collection,
     save_collection,
     sendable_collections,
 )
@@ -109,24 +110,25 @@ def collect_owed(
     as_of: datetime | None = None,
     limit: int = 5,
     insist: bool = False,
+    only: Sequence[CollectorName] | None = None,
 ) -> CollectingSummary:
     """Have invoices of periods that ended at or before `as_of` collected; never of one that is not over by `now`.
 
     At most `limit` invoices in a run. `insist` is a person asking: what waits for a later attempt is tried now, and what is
-    parked is tried again.
+    parked is tried again. `only` leaves what others of the `collectors` collect to another run, and out of the counts.
     """
     run = _Run(database, collectors, now, insist=insist)
     until = now if as_of is None else min(as_of, now)
     with database.transaction() as connection:
         enter_drafts(connection, default_collector(collectors), now, until)
         note_unknown_there(connection)
-        candidates = sendable_collections(connection, list(collectors), now, until, limit, insist=insist)
+        candidates = sendable_collections(connection, only or list(collectors), now, until, limit, insist=insist)
     for invoice_id in candidates:
         run.collect(invoice_id)
         if run.gave_up:
             break
     with database.transaction() as connection:
-        left = count_uncollected(connection, until)
+        left = count_uncollected(connection, until, only)
     parked = left.pop("parked", 0)
     return CollectingSummary(
         tried=run.tried,
@@ -138,10 +140,16 @@ def collect_owed(
     )
 
 
-def follow_collected(database: Database, collectors: Collectors, *, now: datetime, limit: int = 50) -> int:
-    """Look at issued invoices of which nothing was heard for long, in case a webhook was lost; how many have moved on."""
+def follow_collected(
+    database: Database, collectors: Collectors, *, now: datetime, limit: int = 50, insist: bool = False
+) -> int:
+    """Look at issued invoices that somebody rang for, or of which nothing was heard for long; how many have moved on.
+
+    `insist` looks at all that are not settled.
+    """
     with database.transaction() as connection:
-        waiting = issued_to_look_at(connection, list(collectors), now, limit)
+        due = now + LOOK_AGAIN if insist else now
+        waiting = issued_to_look_at(connection, list(collectors), due, limit)
     run = _Run(database, collectors, now)
     return sum(run.follow(one) for one in waiting if not run.gave_up)
 
@@ -187,10 +195,16 @@ class _Run:
             assert invoice is not None, "its ledger row refers to it"
             if found is None and not isinstance(answer, Trouble):
                 sound_alarm(connection, invoice.id, f"{one.external_id} is not at {one.collector} any more")
-            moved = found is not None and _move_on(connection, invoice, found, self._now)
-            settled = found is not None and found.status in ("paid", "void")
+            if found is None:
+                look_again_at(connection, one.invoice_id, self._now + LOOK_AGAIN)
+                return False
+            if found.status == "draft":
+                # A charge that was under way has failed, say: it takes another to have the money.
+                return reopen_collection(connection, one.invoice_id)
+            _compare(connection, one, found)
+            settled = found.status in ("paid", "void")
             look_again_at(connection, one.invoice_id, None if settled else self._now + LOOK_AGAIN)
-        return moved
+            return _move_on(connection, invoice, found, self._now)
 
     def _claim(self, invoice_id: UUID) -> tuple[Collection, bool] | None:
         """Write down that the invoice is about to be sent, and in which words, before anything is done.

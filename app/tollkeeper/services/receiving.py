@@ -19,8 +19,9 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from tollkeeper.acting import acting_as
 from tollkeeper.domain.customer import plain_text
 from tollkeeper.domain.errors import InvalidInput, StoreUnavailable, TollkeeperError
-from tollkeeper.payments.signature import verify_stripe
+from tollkeeper.payments.signature import verify_paystack, verify_stripe
 from tollkeeper.services.noting import note_moves
+from tollkeeper.services.ringing import event_id_of, ring, without_secrets
 from tollkeeper.storage.audit import record
 from tollkeeper.storage.database import Database
 from tollkeeper.storage.invoices import (
@@ -95,14 +96,34 @@ def receive_stripe(
     event_id, event_type = plain_text(event.get("id", ""), "id"), plain_text(event.get("type", ""), "type")
     if livemode is not None and isinstance(event.get("livemode"), bool) and event["livemode"] is not livemode:
         raise WrongMode(event["livemode"])
+    return _keep(database, "stripe", event_id, event_type, event, now)
+
+
+def receive_paystack(
+    database: Database, body: bytes, header: bytes | str | None, secret: str, *, now: datetime
+) -> Received:
+    """Take one event of Paystack's: once this returns it is stored for good, without the secrets that came in it.
+
+    Raises `SignatureRefused` or `InvalidInput` for what is not a proper event, and `StoreUnavailable` where it could not be
+    stored.
+    """
+    event = without_secrets(verify_paystack(body, header, secret))
+    event_id, event_type = event_id_of(event)
+    return _keep(database, "paystack", event_id, event_type, event, now)
+
+
+def _keep(
+    database: Database, provider: Provider, event_id: str, event_type: str, event: dict[str, Any], now: datetime
+) -> Received:
+    """Store an event, and make of it at once what can be made."""
     try:
         with database.transaction() as connection:
-            fresh = insert_webhook(connection, "stripe", event_id, event_type, event, now)
+            fresh = insert_webhook(connection, provider, event_id, event_type, event, now)
     except DataError as error:
-        # JSON that PostgreSQL cannot keep, such as a NUL in a string; Stripe sends none.
+        # JSON that PostgreSQL cannot keep, such as a NUL in a string; nobody sends any.
         raise InvalidInput("body", "characters that can be stored") from error
     try:
-        state = _apply(database, "stripe", event_id, now)
+        state = _apply(database, provider, event_id, now)
     except (StoreUnavailable, DBAPIError):
         log.exception("webhook event %s is stored and waits to be applied", event_id)
         state = None
@@ -150,6 +171,8 @@ def _save(connection: Connection, event: StoredWebhook, state: WebhookState, now
 
 
 def _outcome(connection: Connection, event: StoredWebhook, now: datetime) -> tuple[WebhookState, str | None]:
+    if event.provider == "paystack":
+        return ring(connection, event, now)
     status = _MOVES.get(event.type)
     if status is None:
         return "ignored", "nothing is made of this type"

@@ -201,6 +201,18 @@ def look_again_at(connection: Connection, invoice_id: UUID, at: datetime | None)
     )
 
 
+def reopen_collection(connection: Connection, invoice_id: UUID) -> bool:
+    """Send an issued invoice again, because what went out has come to nothing; False where it is not issued."""
+    return (
+        change(
+            connection,
+            "UPDATE collections SET state = 'pending', next_attempt_at = NULL WHERE invoice_id = :id AND state = 'issued'",
+            id=invoice_id,
+        )
+        == 1
+    )
+
+
 def issued_to_look_at(connection: Connection, collectors: Sequence[str], now: datetime, limit: int) -> list[Collection]:
     """Issued invoices that are not known to be settled and whose time to be looked at has come."""
     rows = all_rows(
@@ -227,7 +239,20 @@ def collections_of(connection: Connection, invoices: Iterable[UUID]) -> dict[UUI
     return {row["invoice_id"]: _collection(row) for row in rows}
 
 
-def count_uncollected(connection: Connection, until: datetime) -> dict[str, int]:
+def collection_named(connection: Connection, collector: str, external_id: str) -> Collection | None:
+    """What the collector calls by this name, if it is known."""
+    row = first_row(
+        connection,
+        f"SELECT {_COLUMNS} FROM collections AS o WHERE o.collector = :collector AND o.external_id = :name",  # noqa: S608 - from constants
+        collector=collector,
+        name=external_id,
+    )
+    return None if row is None else _collection(row)
+
+
+def count_uncollected(
+    connection: Connection, until: datetime, collectors: Sequence[str] | None = None
+) -> dict[str, int]:
     """How many invoices of periods over by `until` are not issued, by state; `waiting` are those nobody was told of."""
     rows = all_rows(
         connection,
@@ -236,9 +261,11 @@ def count_uncollected(connection: Connection, until: datetime) -> dict[str, int]
         FROM invoices AS i LEFT JOIN collections AS o ON o.invoice_id = i.id
         WHERE i.period_end <= :until AND (o.state IN ('pending', 'sending', 'parked')
               OR o.invoice_id IS NULL AND i.status = 'draft' AND i.collect = 'invoices')
+          AND (CAST(:collectors AS text[]) IS NULL OR o.collector = ANY(:collectors))
         GROUP BY 1
         """,
         until=until,
+        collectors=None if collectors is None else list(collectors),
     )
     return {row["state"]: row["n"] for row in rows}
 

@@ -12,7 +12,7 @@ from tollkeeper.domain.errors import TollkeeperError
 from tollkeeper.services.identifying import Identify
 from tollkeeper.web.health import Health
 from tollkeeper.web.metrics import Metrics
-from tollkeeper.web.webhooks import StripeWebhook
+from tollkeeper.web.webhooks import PaystackWebhook, StripeWebhook
 
 if TYPE_CHECKING:
     from tollkeeper.clock import Clock
@@ -69,6 +69,7 @@ def _machine_routes(runtime: Runtime) -> list[BaseRoute]:
     health = Health(runtime)
     return [
         Route("/webhooks/stripe", StripeWebhook(runtime).post, methods=["POST"]),
+        Route("/webhooks/paystack", PaystackWebhook(runtime).post, methods=["POST"]),
         Route("/healthz", health.alive, methods=["GET"]),
         Route("/readyz", health.ready, methods=["GET"]),
         Route("/metrics", Metrics(runtime).get, methods=["GET"]),

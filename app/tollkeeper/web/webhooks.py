@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import logging
+from abc import ABC, abstractmethod
+from typing import ClassVar
 
+from pydantic import SecretStr
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -11,9 +13,7 @@ from starlette.responses import JSONResponse, Response
 from tollkeeper.domain.errors import StoreUnavailable, TollkeeperError
 from tollkeeper.payments.stripe import livemode_of
 from tollkeeper.runtime import Runtime
-from tollkeeper.services.receiving import receive_stripe
-
-log = logging.getLogger(__name__)
+from tollkeeper.services.receiving import receive_paystack, receive_stripe
 
 MOST_BYTES = 1_000_000
 
@@ -22,20 +22,30 @@ class BodyTooLarge(TollkeeperError):
     """The body is larger than any webhook."""
 
 
-class StripeWebhook:
-    """`POST /webhooks/stripe`: 200 once stored, 400 for what is not Stripe's, 413 over a megabyte, 503 while the database is away."""
+class Webhook(ABC):
+    """An endpoint: 200 once stored, 400 for what is not the sender's, 413 over a megabyte, 503 while the database is away."""
+
+    header: ClassVar[str]
+    set_by: ClassVar[str]
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
+    @property
+    @abstractmethod
+    def _secret(self) -> SecretStr | None: ...
+
+    @abstractmethod
+    def _receive(self, body: bytes, header: str | None, secret: str) -> None: ...
+
     async def post(self, request: Request) -> Response:
         """Take one event."""
-        secret = self._runtime.settings.stripe_webhook_secret
+        secret = self._secret
         if secret is None:
-            return _refused(404, "no_webhook_secret", "STRIPE_WEBHOOK_SECRET is not set")
+            return _refused(404, "no_webhook_secret", f"{self.set_by} is not set")
         try:
             body = await _bounded_body(request)
-            header = request.headers.get("stripe-signature")
+            header = request.headers.get(self.header)
             await run_in_threadpool(self._receive, body, header, secret.get_secret_value())
         except BodyTooLarge as error:
             return _refused(413, error.code, f"the body is over {MOST_BYTES} bytes")
@@ -45,10 +55,35 @@ class StripeWebhook:
             return _refused(400, error.code, str(error))
         return JSONResponse({"received": True})
 
+
+class StripeWebhook(Webhook):
+    """`POST /webhooks/stripe`."""
+
+    header = "stripe-signature"
+    set_by = "STRIPE_WEBHOOK_SECRET"
+
+    @property
+    def _secret(self) -> SecretStr | None:
+        return self._runtime.settings.stripe_webhook_secret
+
     def _receive(self, body: bytes, header: str | None, secret: str) -> None:
         key = self._runtime.settings.stripe_api_key
         livemode = None if key is None else livemode_of(key.get_secret_value())
         receive_stripe(self._runtime.database, body, header, secret, now=self._runtime.clock.now(), livemode=livemode)
+
+
+class PaystackWebhook(Webhook):
+    """`POST /webhooks/paystack`. Paystack signs with the API key itself."""
+
+    header = "x-paystack-signature"
+    set_by = "PAYSTACK_SECRET_KEY"
+
+    @property
+    def _secret(self) -> SecretStr | None:
+        return self._runtime.settings.paystack_secret_key
+
+    def _receive(self, body: bytes, header: str | None, secret: str) -> None:
+        receive_paystack(self._runtime.database, body, header, secret, now=self._runtime.clock.now())
 
 
 async def _bounded_body(request: Request) -> bytes:

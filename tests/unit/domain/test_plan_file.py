@@ -98,14 +98,14 @@ def test_who_collects_and_who_gets_a_part_is_read() -> None:
         [plans.p]
         currency = "usd"
         collect = "invoices"
-        collector = "paystack"
+        collector = "stripe"
         days_until_due = 14
         platform_fee = "0.30"
         {_vendors("acct_1", "acct_2")}
     """
     (plan,) = parse_plans(text)
     split = Split((Vendor("acct_1", Decimal("33.4")), Vendor("acct_2", Decimal("33.4"))), fee=30)
-    assert (plan.collect, plan.collector, plan.days_until_due, plan.split) == ("invoices", "paystack", 14, split)
+    assert (plan.collect, plan.collector, plan.days_until_due, plan.split) == ("invoices", "stripe", 14, split)
 
 
 def _vendors(*accounts: str) -> str:
@@ -356,3 +356,34 @@ def test_any_file_is_either_plans_or_one_line(content: str | bytes) -> None:
         answer = str(refusal)
     assert answer
     assert answer.isprintable()
+
+
+NAIRA = """
+[plans.naira]
+currency = "ngn"
+collector = "paystack"
+"""
+
+
+def test_a_plan_collected_by_paystack_is_priced_by_us_without_saying_so() -> None:
+    (plan,) = parse_plans(NAIRA)
+
+    assert (plan.collector, plan.collect) == ("paystack", "invoices")
+    assert parse_plans(NAIRA + 'collect = "off"')[0].collect == "off"
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        (NAIRA + 'collect = "meters"', "plans.naira.collect"),
+        (NAIRA.replace("ngn", "eur"), "plans.naira.currency"),
+        (NAIRA + '[[plans.naira.vendors]]\naccount = "acct_1"\npercent = "5"', "plans.naira.vendors"),
+        (NAIRA.replace('"paystack"', '"paypal"'), "plans.naira.collector"),
+    ],
+)
+def test_what_paystack_cannot_do_is_refused_in_one_line(text: str, field: str) -> None:
+    with pytest.raises(PlanFileError) as error:
+        parse_plans(text)
+
+    assert error.value.field == field
+    assert "\n" not in str(error.value)
