@@ -6,7 +6,7 @@ READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 TYPED := app workers alembic tests docs
 
-.PHONY: demo test lint bench docs clean
+.PHONY: demo test lint bench docs recording clean
 
 demo: $(READY)
 	$(BIN)/tollkeeper demo
@@ -28,6 +28,10 @@ bench: .venv/.bench-ready
 # The pages of docs/reference, out of the code, on a PostgreSQL that is started for it.
 docs: $(READY)
 	$(BIN)/python docs/build_reference.py
+
+# The demo as a picture that moves: docs/images/demo.svg
+recording: $(READY)
+	$(BIN)/python docs/record_demo.py
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
