@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from html import unescape
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID
 
 import pytest
 
@@ -272,7 +272,7 @@ def test_with_the_hosts_own_login_a_key_opens_nothing(ledger: Ledger, visit: Vis
     assert "secret" not in page.text
 
 
-@pytest.mark.parametrize("path", ["", "invoices", "invoices/x", f"invoices/{uuid4()}", "openapi.json", "api/usage"])
+@pytest.mark.parametrize("path", ["", "invoices", "invoices/x", f"invoices/{UUID(int=1)}", "openapi.json", "api/usage"])
 def test_every_answer_forbids_scripts_frames_and_anything_from_elsewhere(
     ledger: Ledger, visit: Visit, path: str
 ) -> None:

@@ -36,7 +36,9 @@ ENCODINGS: list[tuple[bytes, Callable[[bytes], bytes]]] = [
 ]
 
 
-@pytest.mark.parametrize(("encoding", "encode"), ENCODINGS, ids=lambda value: str(value)[:30])
+@pytest.mark.parametrize(
+    ("encoding", "encode"), ENCODINGS, ids=lambda value: repr(value) if isinstance(value, bytes) else ""
+)
 @pytest.mark.parametrize("size", [1, 13, 1 << 20])
 def test_an_encoded_answer_is_read_like_a_plain_one(
     encoding: bytes, encode: Callable[[bytes], bytes], size: int
