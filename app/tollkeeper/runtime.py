@@ -11,11 +11,15 @@ from tollkeeper.storage.database import Database
 
 if TYPE_CHECKING:
     from tollkeeper.mail.smtp import SmtpSender
+    from tollkeeper.notify.webhook import WebhookSender
     from tollkeeper.payments.collector import InvoiceCollector
     from tollkeeper.payments.paystack import PaystackPayments
     from tollkeeper.payments.stripe import StripePayments
     from tollkeeper.services.collecting import Collectors
+    from tollkeeper.services.mailing import MailChannel
+    from tollkeeper.services.posting import SlackChannel, WebhookChannel
     from tollkeeper.storage.collections import CollectorName
+    from tollkeeper.storage.notices import Audience
 
 
 class Runtime:
@@ -74,10 +78,63 @@ class Runtime:
             return None
         return SmtpSender(settings.smtp_url.get_secret_value(), settings.mail_from, clock=self.clock)
 
+    @property
+    def audience(self) -> Audience:
+        """Who is told of what, besides the endpoints of webhooks."""
+        from tollkeeper.storage.notices import Audience
+
+        room = self.settings.slack_webhook_url
+        return Audience(
+            self.settings.kinds_for("customer"), () if room is None else self.settings.kinds_for("operator")
+        )
+
+    @cached_property
+    def mail_channel(self) -> MailChannel | None:
+        """Notices by mail, or None where no mail server is set."""
+        from tollkeeper.services.mailing import MailChannel
+
+        if self.mail is None:
+            return None
+        return MailChannel(self.mail, templates_dir=self.settings.mail_templates_dir)
+
+    @cached_property
+    def slack_channel(self) -> SlackChannel:
+        """Notices in Slack: the operator's room, where one is set, and those of customers."""
+        from tollkeeper.notify.post import Poster
+        from tollkeeper.notify.slack import SlackSender
+        from tollkeeper.services.posting import SlackChannel
+
+        room, api_base = self.settings.slack_webhook_url, self.settings.slack_api_base
+        sender = SlackSender(Poster(allow_loopback=api_base is not None), api_base=api_base)
+        return SlackChannel(sender, None if room is None else room.get_secret_value())
+
+    @cached_property
+    def webhook_sender(self) -> WebhookSender:
+        """What calls endpoints."""
+        from tollkeeper.notify.post import Poster
+        from tollkeeper.notify.webhook import WebhookSender
+
+        return WebhookSender(Poster(allow_loopback=self.settings.hooks_allow_loopback))
+
+    @property
+    def webhook_channel(self) -> WebhookChannel:
+        """Notices as calls of endpoints."""
+        from tollkeeper.services.posting import WebhookChannel
+
+        return WebhookChannel(self.webhook_sender)
+
     def close(self) -> None:
         """Give back what was opened; the runtime can be used again afterwards."""
         opened = self.__dict__.pop("database", None)
         if opened is not None:
             opened.close()
-        for name in ("stripe", "paystack", "collectors", "mail"):
+        for name in (
+            "stripe",
+            "paystack",
+            "collectors",
+            "mail",
+            "mail_channel",
+            "slack_channel",
+            "webhook_sender",
+        ):
             self.__dict__.pop(name, None)

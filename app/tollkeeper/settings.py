@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tollkeeper.clock import Clock, ShiftedClock, SystemClock
 from tollkeeper.domain.errors import InvalidInput, SettingMissing
+from tollkeeper.domain.notice import KINDS
 from tollkeeper.domain.sanity import SanityBound
 
 _POSTGRES_SCHEMES = ("postgres://", "postgresql://", "postgresql+psycopg://")
@@ -38,6 +39,13 @@ def _web_url(value: str) -> str:
     if not value.startswith(("https://", "http://")):
         raise ValueError("an address that begins with https:// or http://")
     return value.rstrip("/")
+
+
+def _kinds(value: str) -> str:
+    """Kinds of notices by name, or all, or none."""
+    if value not in ("all", "none") and not {kind.strip() for kind in value.split(",")} <= set(KINDS):
+        raise ValueError(f"all, none, or some of {', '.join(KINDS)}")
+    return value
 
 
 def _either(ours: str, common: str) -> AliasChoices:
@@ -91,6 +99,18 @@ class Settings(BaseSettings):
     """A folder whose templates are taken in place of ours of the same name."""
     slack_webhook_url: SecretStr | None = Field(None, validation_alias=_only("TOLLKEEPER_SLACK_WEBHOOK_URL"))
     """The operator's channel at Slack."""
+    slack_api_base: str | None = Field(None, validation_alias=_only("TOLLKEEPER_SLACK_API_BASE"))
+    """Where Slack is, for a stand-in."""
+    customer_notices: Annotated[str, AfterValidator(_kinds)] = Field(
+        "all", validation_alias=_only("TOLLKEEPER_CUSTOMER_NOTICES")
+    )
+    """Which kinds of notices customers get by mail and in their Slack rooms, with commas between; `all`, or `none`."""
+    operator_notices: Annotated[str, AfterValidator(_kinds)] = Field(
+        "all", validation_alias=_only("TOLLKEEPER_OPERATOR_NOTICES")
+    )
+    """Which kinds of notices come to the operator's channel at Slack, with commas between; `all`, or `none`."""
+    hooks_allow_loopback: bool = Field(False, validation_alias=_only("TOLLKEEPER_HOOKS_ALLOW_LOOPBACK"))
+    """Whether outgoing webhooks may go to this machine itself, also without encryption; for rehearsals only."""
     collect: Literal["meters", "invoices", "off"] = Field("meters", validation_alias=_only("TOLLKEEPER_COLLECT"))
     """How a plan that does not say collects: report quantities and let Stripe price them, send priced invoices, or neither."""
     stripe_cadence: Literal["period", "day", "hour"] = Field(
@@ -143,6 +163,13 @@ class Settings(BaseSettings):
     def sanity(self) -> SanityBound:
         """Beyond what a bill is held back until somebody has looked at it."""
         return SanityBound(self.sanity_multiple, self.sanity_floor)
+
+    def kinds_for(self, whom: Literal["customer", "operator"]) -> tuple[str, ...]:
+        """The kinds of notices that customers, or the operator, are told of."""
+        value = self.customer_notices if whom == "customer" else self.operator_notices
+        if value in ("all", "none"):
+            return KINDS if value == "all" else ()
+        return tuple(kind.strip() for kind in value.split(","))
 
     def clock(self) -> Clock:
         """The clock that this process goes by."""

@@ -130,10 +130,10 @@ def test_a_worker_and_a_beat_do_all_there_is_to_do_and_leave_no_file_behind(work
     beat = own.start("beat", "--loglevel", "INFO")
 
     own.wait_until("the invoice is final", lambda: own.invoices() == ["finalized"])
-    own.wait_until("both notices are sent", lambda: len(inbox.messages) == 2)
+    own.wait_until("all notices are sent: 50 and 80 %, the draft, the invoice", lambda: len(inbox.messages) == 4)
     own.wait_until("the lost request has its row", lambda: ledger.rows("SELECT FROM holds") == [])
     time.sleep(2.5)  # two more rounds, which must change nothing
-    assert (own.counted(), own.invoices(), len(inbox.messages)) == (111, ["finalized"], 2)
+    assert (own.counted(), own.invoices(), len(inbox.messages)) == (111, ["finalized"], 4)
     assert len(ledger.rows("SELECT FROM usage_events WHERE NOT complete")) == 1
 
     for process in (beat, worker):

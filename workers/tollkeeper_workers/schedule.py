@@ -31,6 +31,8 @@ SCHEDULE = (
     ),
     Entry("tollkeeper.confirm_reports", 30, "Stripe's sums lag; they are read back until they show what was told"),
     Entry("tollkeeper.send_notices", 1, "a customer should hear of 80 % before reaching 100 %"),
+    Entry("tollkeeper.post_to_slack", 1, "the same in Slack rooms, where mail cannot hold it up, nor it the mail"),
+    Entry("tollkeeper.call_hooks", 1, "the same at endpoints of customers' own, which may be slow or away for days"),
     Entry("tollkeeper.apply_webhooks", 2, "an event that was stored and could not be applied at once is tried again"),
     Entry(
         "tollkeeper.settle_expired_holds",

@@ -26,6 +26,8 @@ __all__ = ["main"]
         "stripe": ("tollkeeper.cli.stripe", "Set Stripe up, and report what is owed."),
         "paystack": ("tollkeeper.cli.paystack", "Collect by Paystack what is owed."),
         "reconcile": ("tollkeeper.cli.reconcile", "Compare events, totals, invoices and Stripe."),
+        "notices": ("tollkeeper.cli.notices", "List notices, and try again what was given up."),
+        "hooks": ("tollkeeper.cli.hooks", "Send notices as signed webhooks."),
         "audit": ("tollkeeper.cli.audit", "Show who changed what, and when."),
         "completion": ("tollkeeper.cli.completion", "Print what makes a shell complete these commands."),
     },

@@ -7,7 +7,7 @@ from typing import IO, TYPE_CHECKING, Literal
 
 import click
 
-from tollkeeper.cli.edge import runtime
+from tollkeeper.cli.edge import Mistake, runtime
 from tollkeeper.cli.instant import INSTANT
 from tollkeeper.cli.printing import instant, print_json, print_table
 
@@ -138,6 +138,31 @@ def override(
     )
     own = ", ".join(f"{price.model} {price.meter}" for price in terms.prices)
     click.echo(f"prices    {_own_or_plans(own)}")
+
+
+@customers.command()
+@click.argument("user_id")
+@click.option("--email", help="One address; notices go there.")
+@click.option("--slack-url", help="A Slack room's incoming webhook; notices are posted there, too.")
+@click.option("--no-slack", is_flag=True, help="Post to no room any more.")
+def notify(user_id: str, email: str | None, slack_url: str | None, no_slack: bool) -> None:
+    """Choose where a customer's notices go; with no option, show it.
+
+    For webhooks see: tollkeeper hooks.
+    """
+    from tollkeeper.services import hooking
+    from tollkeeper.services.onboarding import change_customer
+
+    if slack_url is not None and no_slack:
+        raise Mistake("expected either --slack-url or --no-slack")
+    here = runtime()
+    if slack_url is not None or no_slack:
+        hooking.post_to_room(here.database, user_id, slack_url, here.clock)
+    customer = change_customer(here.database, user_id, here.clock.now(), email=email)
+    hooks = [one for one in hooking.all_hooks(here.database, user_id) if one.disabled_at is None]
+    click.echo(f"mail      {customer.email or '-'}")
+    click.echo(f"Slack     {'a room of their own' if hooking.has_room(here.database, user_id) else '-'}")
+    click.echo(f"webhooks  {len(hooks)}")
 
 
 def _own_or_plans(own: str | None) -> str:

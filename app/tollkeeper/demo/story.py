@@ -220,10 +220,10 @@ class Story:
         self._command("usage", "show", USER, "--json")
 
     def _expect_mail(self) -> None:
-        self._evidence.heading("A mail when 80 % of the quota of 1,250,000 tokens are used")
+        self._evidence.heading("Mails: 80 % of the quota of 1,250,000 tokens are used, and of the spend cap")
 
         def both() -> bool:
-            return len(self._inbox.messages) >= 2
+            return len(self._inbox.messages) >= 3
 
         self._processes.wait_until("two notices arrived", both, PATIENCE_SECONDS)
         time.sleep(2)  # a second copy would come with the next sweep
@@ -232,7 +232,9 @@ class Story:
         for threshold in (50, 80):
             count = sum(f"{threshold} %" in subject for subject in self._inbox.subjects())
             self._evidence.check(f"mails for {threshold} %", count, 1)
-        self._evidence.check("mails in all", len(self._inbox.messages), 2)
+        near = sum("near your spend cap" in subject for subject in self._inbox.subjects())
+        self._evidence.check("mails that the spend cap is near", near, 1)
+        self._evidence.check("mails in all", len(self._inbox.messages), 3)
         to = {str(message["To"]) for message in self._inbox.messages}
         self._evidence.check("all of them to the customer", to, {"alice@example.com"})
 

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 from tollkeeper.domain.errors import StoreUnavailable, TollkeeperError
 from tollkeeper.domain.sanity import NO_BOUND, SanityBound
 from tollkeeper.services.drafting import Drafting, Outcome
-from tollkeeper.services.noting import note_close
+from tollkeeper.services.noting import note_alarm, note_close
 from tollkeeper.services.opening import open_missing
 from tollkeeper.services.owing import reports_owed
 from tollkeeper.storage.credits import insert_entries, lock_grants
@@ -107,14 +107,14 @@ def close_due(
     )
 
 
-def store_outcome(connection: Connection, outcome: Outcome, now: datetime) -> None:
-    """Write down what was decided on locked periods."""
+def store_outcome(connection: Connection, outcome: Outcome, now: datetime, *, quietly: bool = True) -> None:
+    """Write down what was decided on locked periods; `quietly`: a person asked, and no notice goes out."""
     close_periods(connection, [*outcome.closed, *outcome.billed_late], now)
     insert_drafts(connection, [(draft.invoice, draft.lines) for draft in outcome.drafts])
     insert_entries(connection, outcome.credits, now)
     insert_reports(connection, outcome.reports)
     park_periods(connection, outcome.parked)
-    note_close(connection, outcome, now)
+    note_close(connection, outcome, now, quietly=quietly)
 
 
 class _Run:
@@ -166,6 +166,7 @@ class _Run:
             log.error("the close of customer %r failed, its periods are parked", user_id, exc_info=error)
             with self._database.transaction() as connection:
                 park_due(connection, self._due, [user_id], f"the close failed: {type(error).__name__}")
+                note_alarm(connection, f"the close failed: {type(error).__name__}", self._due.now, user_id=user_id)
 
     def report_late(self) -> None:
         """Owe Stripe what came late to closed periods whose own invoice there still takes it."""
@@ -193,7 +194,7 @@ class _Run:
             users += lock_customers(connection, self._due, after, limit, wait=self._wait)
             lock_grants(connection, users)
             outcome = self._drafting.decide(connection, lock_periods(connection, self._due, users, wait=self._wait))
-            store_outcome(connection, outcome, self._due.now)
+            store_outcome(connection, outcome, self._due.now, quietly=self._wait)
         self.closed += len(outcome.closed)
         self.invoices += len(outcome.drafts)
         return bool(users)

@@ -1,47 +1,112 @@
-"""Noting: what is written down beside a deed about invoices, in its own transaction."""
+"""Noting: what is written down beside a deed about invoices, in its own transaction: the audit trail's entry, and the notices.
+
+Whoever moves an invoice on calls this; whoever is to hear of it, and how, is decided later and elsewhere.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from sqlalchemy import Connection
 
+from tollkeeper.domain.notice import Notice, NoticeKind
+from tollkeeper.domain.period import Period
 from tollkeeper.storage.audit import Deed, record_all
 from tollkeeper.storage.invoices import Invoice, InvoiceStatus
+from tollkeeper.storage.notices import insert_notices
 
 if TYPE_CHECKING:
     from tollkeeper.services.drafting import Outcome
 
+_MOST_OF_A_TEXT = 500
 
-def note_close(connection: Connection, outcome: Outcome, now: datetime) -> None:
-    """Periods were closed: their drafts, and those that were set aside."""
-    drafted = (_drafted(draft.invoice) for draft in outcome.drafts)
-    parked = (
-        Deed("period.parked", f"{user_id} {start.isoformat()}", user_id, reason=reason)
-        for (user_id, start), reason in outcome.parked.items()
-    )
-    record_all(connection, [*drafted, *parked], now)
+
+def note_close(connection: Connection, outcome: Outcome, now: datetime, *, quietly: bool) -> None:
+    """Periods were closed: their drafts, and those that were set aside. `quietly`: a person asked, and nobody is told."""
+    drafts = [draft.invoice for draft in outcome.drafts]
+    deeds = [_drafted(invoice) for invoice in drafts]
+    deeds += [_parked(user_id, start, reason) for (user_id, start), reason in outcome.parked.items()]
+    record_all(connection, deeds, now)
+    if not quietly:
+        insert_notices(connection, [_invoice_notice("invoice.draft_ready", one, "draft") for one in drafts], now)
+        for (user_id, start), reason in outcome.parked.items():
+            note_alarm(connection, f"period {start:%Y-%m-%d} is parked: {reason}", now, user_id=user_id)
 
 
 def note_moves(
     connection: Connection, invoices: Iterable[Invoice], status: InvoiceStatus, now: datetime, reason: str | None = None
 ) -> None:
-    """Invoices, given as they were before, have come to a status."""
-    record_all(connection, _moves(list(invoices), status, reason), now)
+    """Invoices, given as they were before, have come to a status. Customers hear of it when they become final."""
+    moved = list(invoices)
+    record_all(connection, _moves(moved, status, reason), now)
+    if status == "finalized":
+        insert_notices(connection, [_invoice_notice("invoice.finalized", one, status) for one in moved], now)
+
+
+def note_payment_failed(
+    connection: Connection,
+    invoice: Invoice,
+    now: datetime,
+    *,
+    attempt: int,
+    next_attempt_at: datetime | None = None,
+    payment_url: str | None = None,
+) -> None:
+    """An attempt to collect an invoice has failed: one notice for each attempt, counted from 1."""
+    payload = {
+        **_facts(invoice, invoice.status),
+        "attempt": attempt,
+        "next_attempt_at": None if next_attempt_at is None else next_attempt_at.isoformat(),
+        "payment_url": payment_url if _is_web_address(payment_url) else None,
+    }
+    subject = f"payment.failed {attempt} {invoice.id}"
+    record_all(connection, [Deed("payment.failed", str(invoice.id), invoice.user_id, after={"attempt": attempt})], now)
+    insert_notices(connection, [Notice("payment.failed", invoice.user_id, subject, payload)], now)
+
+
+def note_alarm(connection: Connection, text: str, now: datetime, *, user_id: str | None = None) -> None:
+    """Something waits for a person. The operator is told once, however often the same is noticed."""
+    text = text[:_MOST_OF_A_TEXT]
+    about = hashlib.sha256(f"{user_id or ''} {text}".encode()).hexdigest()[:32]
+    payload = {"text": text}
+    insert_notices(connection, [Notice("alarm.raised", user_id, f"alarm.raised {about}", payload)], now)
+
+
+def _invoice_notice(kind: NoticeKind, invoice: Invoice, status: InvoiceStatus) -> Notice:
+    return Notice(kind, invoice.user_id, f"{kind} {invoice.id}", _facts(invoice, status))
+
+
+def _facts(invoice: Invoice, status: InvoiceStatus) -> dict[str, object]:
+    return {
+        "invoice_id": str(invoice.id),
+        "status": status,
+        "total_amount": invoice.total_amount,
+        "currency": invoice.currency,
+        **_span(invoice.period),
+    }
+
+
+def _span(period: Period) -> dict[str, object]:
+    return {"period_start": period.start.isoformat(), "period_end": period.end.isoformat()}
 
 
 def _drafted(invoice: Invoice) -> Deed:
     after = {
-        "period_start": invoice.period.start,
-        "period_end": invoice.period.end,
+        **_span(invoice.period),
         "revision": invoice.revision,
         "total_amount": invoice.total_amount,
         "currency": invoice.currency,
         "alarm": invoice.alarm,
     }
     return Deed("invoice.drafted", str(invoice.id), invoice.user_id, after=after)
+
+
+def _parked(user_id: str, start: datetime, reason: str) -> Deed:
+    return Deed("period.parked", f"{user_id} {start.isoformat()}", user_id, reason=reason)
 
 
 def _moves(invoices: Sequence[Invoice], status: InvoiceStatus, reason: str | None) -> list[Deed]:
@@ -56,3 +121,14 @@ def _moves(invoices: Sequence[Invoice], status: InvoiceStatus, reason: str | Non
         )
         for invoice in invoices
     ]
+
+
+def _is_web_address(url: str | None) -> bool:
+    """What the other side calls a link is one only if it leads to the web."""
+    if url is None or len(url) > 2000 or not url.isascii() or not url.isprintable() or " " in url:
+        return False
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme == "https" and bool(parts.hostname)

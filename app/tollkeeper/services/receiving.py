@@ -20,7 +20,7 @@ from tollkeeper.acting import acting_as
 from tollkeeper.domain.customer import plain_text
 from tollkeeper.domain.errors import InvalidInput, StoreUnavailable, TollkeeperError
 from tollkeeper.payments.signature import verify_paystack, verify_stripe
-from tollkeeper.services.noting import note_moves
+from tollkeeper.services.noting import note_alarm, note_moves, note_payment_failed
 from tollkeeper.services.ringing import event_id_of, ring, without_secrets
 from tollkeeper.storage.audit import record
 from tollkeeper.storage.database import Database
@@ -57,6 +57,7 @@ _MOVES: Mapping[str, InvoiceStatus] = {
     "invoice.voided": "void",
     "invoice.marked_uncollectible": "uncollectible",
 }
+_PAYMENT_FAILED = "invoice.payment_failed"
 # An uncollectible invoice can still be paid or voided; nothing follows those two.
 _RANK: Mapping[InvoiceStatus, int] = {"draft": 0, "finalized": 1, "uncollectible": 2, "void": 3, "paid": 3}
 
@@ -174,7 +175,7 @@ def _outcome(connection: Connection, event: StoredWebhook, now: datetime) -> tup
     if event.provider == "paystack":
         return ring(connection, event, now)
     status = _MOVES.get(event.type)
-    if status is None:
+    if status is None and event.type != _PAYMENT_FAILED:
         return "ignored", "nothing is made of this type"
     about = _Object(_object(_object(event.payload.get("data")).get("object")))
     invoice = _find(connection, about)
@@ -185,7 +186,17 @@ def _outcome(connection: Connection, event: StoredWebhook, now: datetime) -> tup
         return "ignored", f"the invoice is Stripe's {invoice.stripe_invoice_id}"
     if about.id is not None:
         name_stripe_invoice(connection, invoice.id, about.id)
-    _compare(connection, invoice, about, status)
+    if status is None:
+        note_payment_failed(
+            connection,
+            invoice,
+            now,
+            attempt=about.attempts,
+            next_attempt_at=about.next_attempt_at,
+            payment_url=about.payment_url,
+        )
+        return "applied", None
+    _compare(connection, invoice, about, status, now)
     if _RANK[status] > _RANK[invoice.status]:
         save_status(connection, invoice.id, status, about.moved_at(status) or event.received_at)
         note_moves(connection, [invoice], status, now)
@@ -215,11 +226,12 @@ def _without_invoice(
     return "ignored", "it is about no invoice of ours"
 
 
-def _compare(connection: Connection, invoice: Invoice, about: _Object, status: InvoiceStatus) -> None:
+def _compare(connection: Connection, invoice: Invoice, about: _Object, status: InvoiceStatus, now: datetime) -> None:
     """Note on the invoice where Stripe's money is not ours."""
     for alarm in about.differences(invoice, status):
         log.error("invoice %s: %s", invoice.id, alarm)
         sound_alarm(connection, invoice.id, alarm)
+        note_alarm(connection, f"invoice {invoice.id}: {alarm}", now, user_id=invoice.user_id)
 
 
 class _Object:
@@ -247,6 +259,22 @@ class _Object:
     @property
     def period_end(self) -> datetime | None:
         return _instant(self._value.get("period_end"))
+
+    @property
+    def attempts(self) -> int:
+        """How often payment was tried, this time included."""
+        count = self._value.get("attempt_count")
+        return count if type(count) is int and 0 < count < 1000 else 1
+
+    @property
+    def next_attempt_at(self) -> datetime | None:
+        return _instant(self._value.get("next_payment_attempt"))
+
+    @property
+    def payment_url(self) -> str | None:
+        """The page where it can be paid."""
+        url = self._value.get("hosted_invoice_url")
+        return url if isinstance(url, str) else None
 
     def moved_at(self, status: InvoiceStatus) -> datetime | None:
         """When it became what the event says."""

@@ -26,7 +26,7 @@ from tollkeeper.payments.outcome import (
     RateLimited,
     Refused,
 )
-from tollkeeper.services.noting import note_moves
+from tollkeeper.services.noting import note_alarm, note_moves
 from tollkeeper.services.reading import SumReader, Untold
 from tollkeeper.services.retrying import LONGEST_WAIT, wait_after
 from tollkeeper.storage.audit import record
@@ -317,6 +317,7 @@ class _Run:
         with self._database.transaction() as connection:
             if save_report(connection, rejected, claimed=report.attempts):
                 self._record_outcome(connection, rejected)
+                note_alarm(connection, f"{_rejection(report)}: {reason}", self._now, user_id=report.user_id)
             sound_alarm(connection, report.invoice_id, _rejection(report))
 
     def _identifier_taken(self, report: Report) -> None:

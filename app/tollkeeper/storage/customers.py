@@ -83,7 +83,8 @@ def update_customer(
             connection,
             """
             UPDATE customers
-            SET email = coalesce(:email, email), status = coalesce(:status, status),
+            SET email_refused_at = CASE WHEN coalesce(:email, email) = email THEN email_refused_at END,
+                email = coalesce(:email, email), status = coalesce(:status, status),
                 stripe_customer_id = coalesce(:stripe_customer_id, stripe_customer_id)
             WHERE user_id = :user
             """,
@@ -92,6 +93,27 @@ def update_customer(
             stripe_customer_id=stripe_customer_id,
             user=user_id,
         )
+
+
+def flag_address(connection: Connection, user_id: str, now: datetime) -> None:
+    """Remember that a mail server does not take mail for the customer's address, since when first."""
+    change(
+        connection,
+        "UPDATE customers SET email_refused_at = coalesce(email_refused_at, :now) WHERE user_id = :user",
+        user=user_id,
+        now=now,
+    )
+
+
+def slack_room(connection: Connection, user_id: str) -> str | None:
+    """Where the customer's notices are posted, besides being mailed."""
+    row = first_row(connection, "SELECT slack_webhook_url FROM customers WHERE user_id = :user", user=user_id)
+    return None if row is None else row["slack_webhook_url"]
+
+
+def save_slack_room(connection: Connection, user_id: str, url: str | None) -> None:
+    """Post the customer's notices into a room, or into none."""
+    change(connection, "UPDATE customers SET slack_webhook_url = :url WHERE user_id = :user", user=user_id, url=url)
 
 
 @contextmanager

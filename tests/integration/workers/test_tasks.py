@@ -85,7 +85,7 @@ def test_notices_wait_for_a_mail_server_and_then_go_out(
     ledger.customer(plan="tiered", since=LAST_MONTH)
     ledger.use(tokens_in=1_000_000, at=now)
     TASKS["tollkeeper.send_notices"]()
-    assert ledger.rows("SELECT DISTINCT state FROM quota_alerts") == [{"state": "pending"}]
+    assert ledger.rows("SELECT DISTINCT state FROM notice_deliveries") == [{"state": "pending"}]
 
     inbox = start_inbox()
     use(settings, smtp_url=_secret(f"smtp://127.0.0.1:{inbox.port}"), mail_from="billing@example.com")

@@ -12,18 +12,20 @@ from tollkeeper_workers.tasks.billing import (
     follow_invoices,
     report_owed,
 )
-from tollkeeper_workers.tasks.notices import send_notices
+from tollkeeper_workers.tasks.notices import call_hooks, post_to_slack, send_notices
 from tollkeeper_workers.tasks.upkeep import make_partitions, replay_journals, settle_expired_holds
 
 TASKS: Mapping[str, Callable[[], None]] = {
     f"tollkeeper.{function.__name__}": function
     for function in (
         apply_webhooks,
+        call_hooks,
         close_due,
         collect_invoices,
         confirm_reports,
         follow_invoices,
         make_partitions,
+        post_to_slack,
         replay_journals,
         report_owed,
         send_notices,
