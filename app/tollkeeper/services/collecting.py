@@ -21,6 +21,7 @@ from tollkeeper.domain.demand import Demand
 from tollkeeper.payments.collector import CollectorStatus, InvoiceCollector, Standing
 from tollkeeper.payments.outcome import Failed, OutcomeUnknown, RateLimited, Refused, Trouble
 from tollkeeper.services.demanding import demand_for
+from tollkeeper.services.noting import note_moves
 from tollkeeper.services.retrying import LONGEST_WAIT, wait_after
 from tollkeeper.storage.collections import (
     Collection,
@@ -405,6 +406,7 @@ class _Run:
         if save_collection(connection, replace(one, state="nothing_due"), claimed=one.attempts):
             self.nothing_due += 1
             save_status(connection, invoice.id, "paid", self._now)
+            note_moves(connection, [invoice], "paid", self._now, reason="nothing is due")
 
     def _drop(self, connection: Connection, one: Collection, reason: str) -> None:
         save_collection(connection, replace(one, state="nothing_due", last_error=reason), claimed=one.attempts)
@@ -450,4 +452,5 @@ def _move_on(connection: Connection, invoice: Invoice, standing: Standing, now: 
     if _RANK[status] <= _RANK[invoice.status]:
         return False
     save_status(connection, invoice.id, status, now)
+    note_moves(connection, [invoice], status, now)
     return True

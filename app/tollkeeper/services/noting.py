@@ -43,8 +43,9 @@ def note_moves(
     """Invoices, given as they were before, have come to a status. Customers hear of it when they become final."""
     moved = list(invoices)
     record_all(connection, _moves(moved, status, reason), now)
-    if status == "finalized":
-        insert_notices(connection, [_invoice_notice("invoice.finalized", one, status) for one in moved], now)
+    if status in ("finalized", "paid"):
+        final = [one for one in moved if one.status == "draft"]
+        insert_notices(connection, [_invoice_notice("invoice.finalized", one, "finalized") for one in final], now)
 
 
 def note_payment_failed(
