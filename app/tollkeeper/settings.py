@@ -147,6 +147,11 @@ class Settings(BaseSettings):
     metrics_token: SecretStr | None = Field(None, validation_alias=_only("TOLLKEEPER_METRICS_TOKEN"))
     """What Prometheus has to show as its bearer token to read `/billing/metrics`; open to everybody where none is set."""
 
+    admin_token: Annotated[SecretStr, Field(min_length=16)] | None = Field(
+        None, validation_alias=_only("TOLLKEEPER_ADMIN_TOKEN")
+    )
+    """What an operator has to show at `/billing/admin`, 16 characters or more; unset, and no callable given: 404."""
+
     def need_database_url(self) -> str:
         """The database's URL, or an error that says how to set it."""
         if self.database_url is None:

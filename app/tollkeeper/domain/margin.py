@@ -8,7 +8,8 @@ from decimal import Decimal
 from fractions import Fraction
 
 from tollkeeper.domain.money import as_decimal, exact
-from tollkeeper.domain.pricing import Price, Tariff
+from tollkeeper.domain.pricing import Price, Tariff, rate
+from tollkeeper.domain.usage import Key, Totals
 
 MILLION = 1_000_000
 
@@ -27,6 +28,31 @@ def sold_at(tariff: Tariff, price: Price) -> Decimal:
 def margin_percent(sold: Decimal, cost: Decimal) -> Decimal | None:
     """How much of the price is left after the cost, to a tenth of a percent; None for what is given away."""
     return as_decimal((exact(sold) - exact(cost)) * 100 / exact(sold), 1) if sold else None
+
+
+def shared_out(tariff: Tariff, totals: Totals, amount: int | None = None) -> dict[Key, Fraction]:
+    """What each model's quantity on a meter was charged, in minor units.
+
+    What a price came to is shared out among the models it matches, by their quantities: tiers count them together. With
+    `amount` all of it is scaled to that sum, for totals of many customers, who each walked the tiers by themselves.
+    """
+    charged: dict[int, int] = defaultdict(int)
+    for line in rate(tariff, totals).lines:
+        if line.price is not None:
+            charged[line.price] += line.amount
+    matched = {key: tariff.price_of(key) for key, quantity in totals.items() if quantity}
+    whole: dict[int, Fraction] = defaultdict(Fraction)
+    for key, index in matched.items():
+        if index is not None:
+            whole[index] += exact(totals[key])
+    shares = {
+        key: Fraction(0) if index is None else charged[index] * exact(totals[key]) / whole[index]
+        for key, index in matched.items()
+    }
+    summed = sum(shares.values(), Fraction(0))
+    if amount is None or not summed:
+        return shares
+    return {key: share * amount / summed for key, share in shares.items()}
 
 
 def sharing_a_meter(prices: Sequence[Price]) -> Iterator[tuple[str, list[int]]]:

@@ -6,11 +6,7 @@ database has; so it needs no secret of its own, is good in every process, and en
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import inspect
-import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import datetime
 from typing import Any, TypeAlias
@@ -19,6 +15,7 @@ from tollkeeper.domain.account import CustomerUnknown
 from tollkeeper.domain.customer import validate_user_id
 from tollkeeper.domain.errors import InvalidInput
 from tollkeeper.domain.keys import hash_key, key_prefix
+from tollkeeper.services.signing import read_note, signed
 from tollkeeper.storage.database import Database
 from tollkeeper.storage.keys import keys_of, owner_of_key
 
@@ -28,7 +25,6 @@ Identify: TypeAlias = Callable[[Scope], str | Awaitable[str | None] | None]
 KEY_BYTES = 512
 """A longer credential is nobody's: ours are far shorter."""
 SESSION_SECONDS = 3_600
-_SESSION_BYTES = 2_048
 
 
 async def named_by_host(identify: Identify, scope: Scope) -> str | None:
@@ -61,21 +57,25 @@ def customer_of_key(database: Database, key: str) -> str:
 def begin_session(database: Database, key: str, now: datetime) -> str:
     """A note for a cookie that stands for this key for an hour; `CustomerUnknown` as above."""
     user_id = customer_of_key(database, key)
-    claim = json.dumps([user_id, key_prefix(key), int(now.timestamp()) + SESSION_SECONDS]).encode()
-    return f"{_text(claim)}.{_text(_signature(hash_key(key), claim))}"
+    return signed([user_id, key_prefix(key), int(now.timestamp()) + SESSION_SECONDS], hash_key(key))
 
 
 def customer_of_session(database: Database, session: str, now: datetime) -> str:
     """Whose session this is; `CustomerUnknown` for one that is forged or over, or whose key is revoked."""
-    claim, signature = _read(session)
-    user_id, prefix, until = _claimed(claim)
-    if now.timestamp() >= until:
+    try:
+        note = read_note(session)
+        user_id, prefix, until = note.values
+        validate_user_id(user_id)
+        over = now.timestamp() >= int(until)
+    except (InvalidInput, ValueError, TypeError):
+        raise CustomerUnknown from None
+    if over:
         raise CustomerUnknown
     with database.transaction() as connection:
         keys = [key for key in keys_of(connection, user_id) if key.prefix == prefix and key.revoked_at is None]
-    if not any(hmac.compare_digest(_signature(key.key_hash, claim), signature) for key in keys):
+    if not any(note.is_signed_with(key.key_hash) for key in keys):
         raise CustomerUnknown
-    return user_id
+    return str(user_id)
 
 
 def _presented(scope: Scope) -> bytes | None:
@@ -85,35 +85,3 @@ def _presented(scope: Scope) -> bytes | None:
         if name == b"x-api-key":
             return bytes(value.strip())
     return None
-
-
-def _signature(secret: bytes, claim: bytes) -> bytes:
-    return hmac.digest(secret, b"tollkeeper session\n" + claim, hashlib.sha256)
-
-
-def _read(session: str) -> tuple[bytes, bytes]:
-    parts = session.split(".")
-    if len(session) > _SESSION_BYTES or len(parts) != 2:
-        raise CustomerUnknown
-    try:
-        claim, signature = (base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)) for part in parts)
-    except ValueError:
-        raise CustomerUnknown from None
-    return claim, signature
-
-
-def _claimed(claim: bytes) -> tuple[str, str, int]:
-    try:
-        user_id, prefix, until = json.loads(claim)
-    except ValueError:
-        raise CustomerUnknown from None
-    if not (isinstance(user_id, str) and isinstance(prefix, str) and type(until) is int):
-        raise CustomerUnknown
-    try:
-        return validate_user_id(user_id), prefix, until
-    except InvalidInput:
-        raise CustomerUnknown from None
-
-
-def _text(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).decode().rstrip("=")

@@ -275,6 +275,11 @@ def call_off_alarm(connection: Connection, invoice_id: UUID, alarm: str) -> None
     )
 
 
+def call_off_alarms(connection: Connection, invoice_id: UUID) -> None:
+    """Take back every note on an invoice: a person has looked at them."""
+    change(connection, "UPDATE invoices SET alarm = NULL WHERE id = :id", id=invoice_id)
+
+
 def lock_by_stripe_id(connection: Connection, stripe_invoice_id: str) -> Invoice | None:
     """The invoice that is known to be this one of Stripe's, locked."""
     return _find(connection, "stripe_invoice_id = :stripe_id FOR UPDATE", stripe_id=stripe_invoice_id)

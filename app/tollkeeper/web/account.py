@@ -29,6 +29,7 @@ _SIGN_IN = {
     "hint": "Sign in with your API key. It is checked and not kept; you stay signed in for an hour.",
     "label": "API key",
     "action": "/sign-in",
+    "ask_name": False,
 }
 _WRONG_KEY = "This is no key of ours, or it was revoked."
 

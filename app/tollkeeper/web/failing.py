@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from tollkeeper.domain.account import CustomerUnknown
 from tollkeeper.domain.errors import InvalidInput, NotFound, StoreUnavailable, TollkeeperError
+from tollkeeper.services.operating import OperatorUnknown
 from tollkeeper.web.rendering import Renderer
 from tollkeeper.web.security import FormForged, FormTooLarge, secured
 
@@ -17,6 +18,7 @@ log = logging.getLogger(__name__)
 
 _STATUS: tuple[tuple[type[TollkeeperError], int], ...] = (
     (CustomerUnknown, 401),
+    (OperatorUnknown, 401),
     (NotFound, 404),
     (InvalidInput, 400),
     (FormForged, 403),
@@ -40,17 +42,23 @@ def status_of(error: Exception) -> int:
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 409)
 
 
+SignIn = Callable[[Request], Response]
+
+
 class Failing:
     """Answers for errors. People get a page, programs a problem document."""
 
     def __init__(
         self,
         renderer: Renderer,
-        sign_in: Callable[[Request], Response] | None,
+        *,
+        customer_sign_in: SignIn | None,
+        operator_sign_in: SignIn | None,
         sign_in_url: str | None,
     ) -> None:
         self._renderer = renderer
-        self._sign_in = sign_in
+        self._customer_sign_in = customer_sign_in
+        self._operator_sign_in = operator_sign_in
         self._sign_in_url = sign_in_url
 
     async def answer(self, request: Request, error: Exception) -> Response:
@@ -60,8 +68,9 @@ class Failing:
             log.warning("%s %s: %s", request.method, request.url.path, error)
         if "/api/" in request.url.path:
             return self._problem(error, status)
-        if status == 401 and self._sign_in is not None:
-            return self._sign_in(request)
+        sign_in = self._operator_sign_in if isinstance(error, OperatorUnknown) else self._customer_sign_in
+        if status == 401 and sign_in is not None:
+            return sign_in(request)
         return self._page(request, error, status)
 
     def _page(self, request: Request, error: Exception, status: int) -> Response:

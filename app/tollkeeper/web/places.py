@@ -11,10 +11,12 @@ from uuid import UUID
 
 from starlette.requests import Request
 
+from tollkeeper.domain.customer import plain_text
 from tollkeeper.domain.errors import InvalidInput, NotFound
 from tollkeeper.domain.period import utc
 from tollkeeper.plain import plain
 from tollkeeper.storage.invoices import InvoicePlace
+from tollkeeper.storage.listings import Stamp, WebhookPlace
 
 T = TypeVar("T")
 _LONGEST = 2_048
@@ -43,7 +45,7 @@ def read_place(text: str, read: Callable[[list[Any]], T]) -> T:
         if not isinstance(values, list):
             raise ValueError
         return read(values)
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, AttributeError, InvalidInput):
         raise InvalidInput("after", "what the last page gave to go on from") from None
 
 
@@ -64,3 +66,49 @@ def _invoice_place(values: list[Any]) -> InvoicePlace:
     if type(revision) is not int or not 0 < revision < 2**15:
         raise ValueError
     return moment(start), revision
+
+
+def place_in(request: Request, read: Callable[[list[Any]], T]) -> T | None:
+    """The place that the address says to go on from; None for the beginning."""
+    after = request.query_params.get("after")
+    return None if after is None else read_place(after, read)
+
+
+def search_in(request: Request, name: str = "q") -> str | None:
+    """What is searched for; None where nothing is."""
+    found = request.query_params.get(name, "").strip()
+    return plain_text(found, name) if found else None
+
+
+def choice_in(request: Request, name: str, choices: Sequence[str]) -> str | None:
+    """Which of some choices the address names; None for all."""
+    chosen = request.query_params.get(name) or None
+    if chosen is not None and chosen not in choices:
+        raise InvalidInput(name, f"one of {', '.join(choices)}")
+    return chosen
+
+
+def text(values: list[Any]) -> str:
+    """A name out of a place."""
+    (name,) = values
+    return plain_text(name, "after")
+
+
+def position(values: list[Any]) -> int:
+    """A row's number out of a place."""
+    (number,) = values
+    if type(number) is not int or not 0 <= number < 2**63:
+        raise ValueError
+    return number
+
+
+def stamp(values: list[Any]) -> Stamp:
+    """A time and an id out of a place."""
+    at, row_id = values
+    return moment(at), UUID(row_id)
+
+
+def webhook_place(values: list[Any]) -> WebhookPlace:
+    """Where a webhook event stands, out of a place."""
+    at, provider, event_id = values
+    return moment(at), plain_text(provider, "after"), plain_text(event_id, "after")

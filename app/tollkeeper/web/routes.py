@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute, Route
 
 from tollkeeper.domain.errors import TollkeeperError
 from tollkeeper.services.identifying import Identify
+from tollkeeper.services.operating import Operator
 from tollkeeper.web.health import Health
 from tollkeeper.web.metrics import Metrics
 from tollkeeper.web.webhooks import PaystackWebhook, StripeWebhook
@@ -29,6 +30,7 @@ def billing_routes(
     settings: Settings | None = None,
     clock: Clock | None = None,
     identify: Identify | None = None,
+    operator: Operator | None = None,
     sign_in_url: str | None = None,
     brand: str = "Usage and billing",
     home_url: str | None = None,
@@ -39,12 +41,18 @@ def billing_routes(
 
     Settings come from the environment unless given. `identify(scope)` names the customer who is looking, as it does for the
     middleware; without it customers sign in with their API key. `sign_in_url` is the host app's own login, shown to who is
-    not signed in there. `brand`, `home_url`, `stylesheet` (a file of CSS that comes after ours) and `strings` (by language,
-    English sentence to sentence) make the pages the host app's own.
+    not signed in there. `operator(scope)` names who works at the desk under `/admin`, for the audit trail, or answers None;
+    without it that is whoever has TOLLKEEPER_ADMIN_TOKEN, and without either there is no desk. `brand`, `home_url`,
+    `stylesheet` (a file of CSS that comes after ours) and `strings` (by language, English sentence to sentence) make the
+    pages the host app's own.
     """
     from tollkeeper.runtime import Runtime
     from tollkeeper.web.account import CustomerPages
     from tollkeeper.web.api import CustomerApi
+    from tollkeeper.web.desk.deeds import DeskDeeds
+    from tollkeeper.web.desk.guard import DeskGuard
+    from tollkeeper.web.desk.pages import DeskPages
+    from tollkeeper.web.desk.routes import desk_routes
     from tollkeeper.web.failing import Failing
     from tollkeeper.web.guard import CustomerGuard
     from tollkeeper.web.rendering import Appearance, Renderer
@@ -54,11 +62,20 @@ def billing_routes(
     renderer = Renderer(Appearance(brand, home_url, sheet, strings or {}))
     guard = CustomerGuard(runtime, identify)
     pages = CustomerPages(runtime, guard, renderer)
-    failing = Failing(renderer, pages.ask_to_sign_in if guard.by_key else None, sign_in_url)
+    desk_guard = DeskGuard(runtime, operator)
+    desk = DeskPages(runtime, desk_guard, renderer)
+    deeds = DeskDeeds(runtime, desk_guard, renderer, desk.refresh)
+    failing = Failing(
+        renderer,
+        customer_sign_in=pages.ask_to_sign_in if guard.by_key else None,
+        operator_sign_in=deeds.ask_to_sign_in if desk_guard.by_token else None,
+        sign_in_url=sign_in_url,
+    )
     return Starlette(
         routes=[
             *_machine_routes(runtime),
             *_customer_routes(pages, CustomerApi(runtime, guard)),
+            *desk_routes(desk, deeds),
             *_asset_routes(renderer),
         ],
         exception_handlers={TollkeeperError: failing.answer},

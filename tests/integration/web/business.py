@@ -66,7 +66,15 @@ def open_business(ledger: Ledger) -> dict[str, str]:
             user_id, size, NOVEMBER, TODAY, number + 50
         )
         assert all(isinstance(answer, Settled) for answer in ledger.store(events, TODAY))
+    ledger.use("northwind", tokens_in=12_000, model="mystery-1", at=NOVEMBER - timedelta(days=2))
+    ledger.use("curious", tokens_in=3, at=NOVEMBER - timedelta(days=2))
+    ledger.run("UPDATE usage_periods SET tokens = 4, totals = '{}' WHERE user_id = 'curious'")
     ledger.close(NOVEMBER)
+    ledger.run(
+        "UPDATE invoices SET status = 'paid', finalized_at = :at, paid_at = :at WHERE user_id = 'acme-robotics'",
+        at=NOVEMBER + timedelta(days=3),
+    )
+    ledger.run("UPDATE customers SET own_spend_cap = 9000 WHERE user_id = 'blue-heron-labs'")
     return {user_id: issue_key(ledger.database, user_id, OCTOBER) for user_id in (*sizes, "curious")}
 
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable
 from datetime import timedelta
 from html import unescape
 from pathlib import Path
 from uuid import UUID
-
-import pytest
 
 from integration.closing.ledger import CENT, DECEMBER, NOVEMBER, TIERED, WITH_FEE, Ledger
 from integration.web.conftest import Visit
@@ -124,13 +121,14 @@ def test_a_csv_has_every_event_once_across_its_pages_of_rows(ledger: Ledger, vis
     assert sorted(int(row["tokens_in"]) for row in rows) == list(range(1, 2501))
 
 
-@pytest.mark.parametrize("model", ['=HYPERLINK("http://evil")', "+1", "-1", "@SUM(A1)", "\u202e=1"])
-def test_no_cell_of_a_csv_is_a_formula(ledger: Ledger, visit: Visit, model: str) -> None:
+def test_no_cell_of_a_csv_is_a_formula(ledger: Ledger, visit: Visit) -> None:
     ledger.plan(CENT)
     ledger.customer()
-    ledger.use(tokens_in=1, model=model)
-    [row] = csv.DictReader(io.StringIO(visit(identify=as_user).get("events.csv").text))
-    assert row["model_id"] == (f"'{model}" if model[0] in "=+-@" else model)
+    models = ['=HYPERLINK("http://evil")', "+1", "-1", "@SUM(A1)", "\u202e=1"]
+    for hours, model in enumerate(models):
+        ledger.use(tokens_in=1, model=model, at=NOVEMBER + timedelta(hours=hours))
+    rows = csv.DictReader(io.StringIO(visit(identify=as_user).get("events.csv").text))
+    assert [row["model_id"] for row in rows] == [*(f"'{model}" for model in models[:4]), models[4]]
 
 
 def test_names_from_outside_are_text_on_the_page(ledger: Ledger, visit: Visit) -> None:
@@ -213,27 +211,18 @@ def test_a_session_ends_after_an_hour_and_with_its_key(ledger: Ledger, visit: Vi
     assert sign_in() == 401
 
 
-@pytest.mark.parametrize(
-    "forge",
-    [
-        lambda session: session[:-2] + ("AA" if session[-2:] != "AA" else "BB"),
-        lambda session: "W10." + session.split(".")[1],
-        lambda session: session.split(".")[0] + ".",
-        lambda session: "x" * 5_000,
-        lambda session: "é.é",
-        lambda session: "",
-    ],
-)
-def test_a_forged_session_is_nobodys(
-    ledger: Ledger, visit: Visit, clock: FrozenClock, forge: Callable[[str], str]
-) -> None:
+def test_a_forged_session_is_nobodys(ledger: Ledger, visit: Visit, clock: FrozenClock) -> None:
     ledger.plan(CENT)
     ledger.customer()
     session = begin_session(ledger.database, issue_key(ledger.database, "ada", NOVEMBER), clock.now())
+    claim, signature = session.split(".")
     client = visit()
     assert client.get("", headers={"Cookie": f"tollkeeper_session={session}"}).status_code == 200
-    forged = f"tollkeeper_session={forge(session)}".encode()
-    assert client.get("", headers={b"Cookie": forged}).status_code == 401
+    other = "AAAA" if signature[-4:] != "AAAA" else "BBBB"
+    nested = "W" * 8 + "." + signature
+    for forged in (f"{claim}.{signature[:-4]}{other}", f"W10.{signature}", f"{claim}.", "x" * 5_000, "é.é", "", nested):
+        headers = {b"Cookie": f"tollkeeper_session={forged}".encode()}
+        assert client.get("", headers=headers).status_code == 401, forged
 
 
 def test_a_form_from_elsewhere_is_refused(ledger: Ledger, visit: Visit) -> None:
@@ -272,20 +261,26 @@ def test_with_the_hosts_own_login_a_key_opens_nothing(ledger: Ledger, visit: Vis
     assert "secret" not in page.text
 
 
-@pytest.mark.parametrize("path", ["", "invoices", "invoices/x", f"invoices/{UUID(int=1)}", "openapi.json", "api/usage"])
-def test_every_answer_forbids_scripts_frames_and_anything_from_elsewhere(
-    ledger: Ledger, visit: Visit, path: str
-) -> None:
+def test_every_answer_forbids_scripts_frames_and_anything_from_elsewhere(ledger: Ledger, visit: Visit) -> None:
     ledger.plan(CENT)
     ledger.customer()
     for client in (visit(identify=as_user), visit()):
-        headers = client.get(path).headers
-        policy = headers["content-security-policy"]
-        assert policy.startswith("default-src 'none'; style-src 'self';")
-        assert "unsafe" not in policy
-        assert "frame-ancestors 'none'" in policy
-        assert headers["x-content-type-options"] == "nosniff"
-        assert headers["referrer-policy"] == "same-origin"
+        for path in (
+            "",
+            "invoices",
+            "invoices/x",
+            f"invoices/{UUID(int=1)}",
+            "openapi.json",
+            "api/usage",
+            "events.csv",
+        ):
+            headers = client.get(path).headers
+            policy = headers["content-security-policy"]
+            assert policy.startswith("default-src 'none'; style-src 'self';")
+            assert "unsafe" not in policy
+            assert "frame-ancestors 'none'" in policy
+            assert headers["x-content-type-options"] == "nosniff"
+            assert headers["referrer-policy"] == "same-origin"
 
 
 def test_pages_have_no_script_no_inline_style_and_nothing_from_elsewhere(ledger: Ledger, visit: Visit) -> None:
@@ -302,26 +297,26 @@ def test_pages_have_no_script_no_inline_style_and_nothing_from_elsewhere(ledger:
     assert "url(" not in sheet.text
 
 
-@pytest.mark.parametrize(
-    ("path", "status"),
-    [
-        ("events.csv?from=yesterday", 400),
-        ("events.csv?from=2026-11-01T00:00:00Z&to=2026-10-01T00:00:00Z", 400),
-        ("events.csv?from=2026-11-01&to=2026-11-02", 400),
-        ("invoices?after=%00", 400),
-        ("invoices?after=W10", 400),
-        ("invoices?after=WzEsMl0", 400),
-        ("invoices/seven", 404),
-        ("api/invoices?limit=0", 400),
-        ("api/invoices?limit=101", 400),
-        ("api/invoices?limit=%C2%B2", 400),
-        ("nowhere", 404),
-    ],
-)
-def test_addresses_that_are_wrong_get_a_page_that_says_so(ledger: Ledger, visit: Visit, path: str, status: int) -> None:
+WRONG = {
+    "events.csv?from=yesterday": 400,
+    "events.csv?from=2026-11-01T00:00:00Z&to=2026-10-01T00:00:00Z": 400,
+    "events.csv?from=2026-11-01&to=2026-11-02": 400,
+    "invoices?after=%00": 400,
+    "invoices?after=W10": 400,
+    "invoices?after=WzEsMl0": 400,
+    "invoices/seven": 404,
+    "api/invoices?limit=0": 400,
+    "api/invoices?limit=101": 400,
+    "api/invoices?limit=%C2%B2": 400,
+    "nowhere": 404,
+}
+
+
+def test_addresses_that_are_wrong_get_an_answer_that_says_so(ledger: Ledger, visit: Visit) -> None:
     ledger.plan(CENT)
     ledger.customer()
-    assert visit(identify=as_user).get(path).status_code == status
+    client = visit(identify=as_user)
+    assert {path: client.get(path).status_code for path in WRONG} == WRONG
 
 
 def test_an_unknown_customer_of_the_host_gets_404(ledger: Ledger, visit: Visit) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
@@ -38,8 +39,8 @@ def test_a_sentence_that_was_not_translated_is_said_in_english() -> None:
 
 
 def test_shipped_languages_say_sentences_that_stand_in_the_templates() -> None:
-    templates = files("tollkeeper.web") / "templates"
-    said = {s for entry in templates.iterdir() for s in SENTENCE.findall(entry.read_text(encoding="utf-8"))}
+    pages = (Path(str(files("tollkeeper.web"))) / "templates").rglob("*.html")
+    said = {sentence for page in pages for sentence in SENTENCE.findall(page.read_text(encoding="utf-8"))}
     assert "Usage" in said
     for catalogue in _shipped().values():
         for sentence, translated in catalogue.items():
