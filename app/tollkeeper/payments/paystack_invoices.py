@@ -149,6 +149,10 @@ class PaystackInvoices:
 
     def _finalize(self, demand: Demand, draft: Standing) -> Standing | Trouble:
         final = self._payments.finalize_request(draft.external_id)
+        if isinstance(final, Refused) and not final.about_the_key:
+            # An earlier call whose answer was lost may have been slow to be applied.
+            read = self._payments.request(draft.external_id)
+            final = read if isinstance(read, Trouble) or read.status != "draft" else final
         return final if isinstance(final, Trouble) else _of_request(demand, final)
 
     def _requests(self, demand: Demand) -> tuple[Standing, ...] | Trouble:

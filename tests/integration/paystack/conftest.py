@@ -82,6 +82,7 @@ class Collecting:
     standin: PaystackStandIn
     payments: PaystackPayments
     clock: FrozenClock
+    url: str
     collectors: Collectors = field(init=False)
     sent: int = 0
 
@@ -139,7 +140,9 @@ class Collecting:
 
 
 @pytest.fixture
-def collecting(ledger: Ledger, standin: PaystackStandIn, payments: PaystackPayments, clock: FrozenClock) -> Collecting:
+def collecting(
+    ledger: Ledger, standin: PaystackStandIn, payments: PaystackPayments, clock: FrozenClock, url: str
+) -> Collecting:
     """Five minutes after November's end."""
     clock.set(DECEMBER + timedelta(minutes=5))
-    return Collecting(ledger, standin, payments, clock)
+    return Collecting(ledger, standin, payments, clock, url)
