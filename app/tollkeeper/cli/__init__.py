@@ -25,7 +25,7 @@ __all__ = ["main"]
         "invoices": ("tollkeeper.cli.invoices", "Draft, preview, explain and list invoices."),
         "stripe": ("tollkeeper.cli.stripe", "Set Stripe up, and report what is owed."),
         "paystack": ("tollkeeper.cli.paystack", "Collect by Paystack what is owed."),
-        "reconcile": ("tollkeeper.cli.reconcile", "Compare events, totals, invoices and Stripe."),
+        "reconcile": ("tollkeeper.cli.reconcile", "Compare events, totals, invoices, Stripe and Paystack."),
         "notices": ("tollkeeper.cli.notices", "List notices, and try again what was given up."),
         "hooks": ("tollkeeper.cli.hooks", "Send notices as signed webhooks."),
         "audit": ("tollkeeper.cli.audit", "Show who changed what, and when."),

@@ -17,7 +17,7 @@ def doctor(as_json: bool) -> None:
     here = runtime()
     database = None if here.settings.database_url is None else here.database
     with working("Looking"):
-        found = inspect(here.settings, here.clock, database=database, stripe=here.stripe)
+        found = inspect(here.settings, here.clock, database=database, stripe=here.stripe, paystack=here.paystack)
     if as_json:
         checks = {"ok": found.ok, "checks": found.checks, "versions": found.versions, "settings": found.settings}
         print_json(checks)

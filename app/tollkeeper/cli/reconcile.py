@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def reconcile(as_json: bool) -> None:
-    """Compare events, totals, invoice lines and Stripe. Changes nothing; exit status 1 on any difference.
+    """Compare events, totals, invoice lines, Stripe and Paystack. Changes nothing; exit status 1 on any difference.
 
-    Without STRIPE_API_KEY everything but Stripe's own sums is compared.
+    Without STRIPE_API_KEY and PAYSTACK_SECRET_KEY everything but what these two say is compared.
     """
     from tollkeeper.services import reconciling
 
     here = runtime()
     with working("Comparing"):
-        found = reconciling.reconcile(here.database, here.stripe, now=here.clock.now())
+        found = reconciling.reconcile(here.database, here.stripe, now=here.clock.now(), collectors=here.collectors)
     if as_json:
         print_json({"ok": found.ok, "periods": [_document(row) for row in found.rows], "strays": found.strays})
     else:
@@ -72,6 +72,7 @@ def _document(row: ReconciledPeriod) -> dict[str, Any]:
         "tokens_in_events": row.tokens_in_events,
         "tokens_in_totals": row.tokens_in_totals,
         "tokens_billed": row.tokens_billed,
+        "amount_collected": row.amount_collected,
         "tokens_late": row.tokens_late,
         "tokens_reported": row.tokens_reported,
         "tokens_at_stripe": None if row.tokens_at_stripe is None else exact(row.tokens_at_stripe),

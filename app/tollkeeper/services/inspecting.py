@@ -31,6 +31,7 @@ from tollkeeper.storage.database import Database
 from tollkeeper.storage.partitions import months_ahead
 
 if TYPE_CHECKING:
+    from tollkeeper.payments.paystack import PaystackPayments
     from tollkeeper.payments.stripe import StripePayments
 
 State = Literal["ok", "warning", "failed"]
@@ -71,16 +72,17 @@ def inspect(
     *,
     database: Database | None,
     stripe: StripePayments | None,
+    paystack: PaystackPayments | None = None,
     quick: bool = False,
 ) -> Inspection:
     """Look at everything; secrets are masked in what comes back. None stands for what is not set.
 
-    With `quick` no sums are counted again and Stripe is not asked: for what must be answered at once.
+    With `quick` no sums are counted again, and neither Stripe nor Paystack is asked: for what must be answered at once.
     """
     looks: list[tuple[str, Callable[[], Iterable[Check]]]] = [
         ("database", lambda: _database(database, clock, quick=quick)),
         ("redis", lambda: _redis(settings.redis_url)),
-        *([] if quick else _at_stripe(settings, database, stripe)),
+        *([] if quick else [*_at_stripe(settings, database, stripe), ("paystack", lambda: _paystack(paystack))]),
         ("mail", lambda: _mail(settings)),
         ("journal", lambda: _journal(settings.journal_dir)),
     ]
@@ -220,6 +222,20 @@ def _stripe_setup(settings: Settings, database: Database | None, stripe: StripeP
         yield Check("stripe setup", "warning", f"{detail}; run: tollkeeper stripe setup")
     else:
         yield Check("stripe setup", "ok", "everything that the plans need is there")
+
+
+def _paystack(paystack: PaystackPayments | None) -> Iterator[Check]:
+    from tollkeeper.payments.outcome import AccountAnswers
+
+    if paystack is None:
+        yield Check("paystack", "ok", "not set")
+        return
+    answer = paystack.account_ok()
+    if isinstance(answer, AccountAnswers):
+        kind = {True: "live money", False: "test money", None: "a key of unknown kind"}[answer.livemode]
+        yield Check("paystack", "ok", f"answers, {kind}")
+    else:
+        yield Check("paystack", "failed", f"{answer}")
 
 
 def _mail(settings: Settings) -> Iterator[Check]:

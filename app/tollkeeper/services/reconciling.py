@@ -1,4 +1,5 @@
-"""Reconciling: does everything agree? Events, running totals, invoice lines, reports and Stripe's own sums. Changes nothing.
+"""Reconciling: does everything agree? Events, running totals, invoice lines, reports, and what Stripe and Paystack say.
+Changes nothing.
 
 A *difference* is something that must not be; it stays until somebody has mended it. A *note* is something on its way that the
 next sweep or the next invoice will settle.
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from sqlalchemy import Connection
 
@@ -20,9 +22,12 @@ from tollkeeper.domain.period import Period
 from tollkeeper.domain.pricing import Tariff
 from tollkeeper.domain.pricing.rating import unpriced
 from tollkeeper.domain.usage import TOKEN_TYPES, Key, Totals
+from tollkeeper.services.collecting import Collectors
+from tollkeeper.services.comparing import compare_ledger, compare_with_collectors
 from tollkeeper.services.invoicing import by_unit, usage_lines
 from tollkeeper.services.owing import untold
 from tollkeeper.services.reading import SumReader, Untold
+from tollkeeper.storage.collections import Collection, collections_of
 from tollkeeper.storage.database import Database, change
 from tollkeeper.storage.event_sums import Counted, count_events, events_without_period
 from tollkeeper.storage.invoices import Invoice, InvoiceLine, invoices_of, usage_lines_of
@@ -55,6 +60,8 @@ class ReconciledPeriod:
     tokens_reported: int = 0
     tokens_at_stripe: Decimal | None = None
     """What Stripe counts on the meters that this period was reported to; None where it was not asked."""
+    amount_collected: int | None = None
+    """What Stripe and Paystack say that the invoices they collect for us are over; None where neither was asked."""
     differences: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -76,8 +83,15 @@ class Reconciliation:
         return not self.strays and all(row.ok for row in self.rows)
 
 
-def reconcile(database: Database, stripe: StripePayments | None = None, *, now: datetime) -> Reconciliation:
-    """Compare everything for every customer and period; Stripe's own sums too where a Stripe is given."""
+def reconcile(
+    database: Database,
+    stripe: StripePayments | None = None,
+    *,
+    now: datetime,
+    collectors: Collectors | None = None,
+) -> Reconciliation:
+    """Compare everything for every customer and period; Stripe's own sums too where a Stripe is given, and where collectors
+    are, what they say of the invoices they collect."""
     reader = None if stripe is None else SumReader(stripe)
     rows: list[ReconciledPeriod] = []
     place: PeriodKey | None = None
@@ -86,10 +100,11 @@ def reconcile(database: Database, stripe: StripePayments | None = None, *, now: 
             _as_of_one_instant(connection)
             page = periods_after(connection, place, _PAGE)
             found = list(_compare(connection, page, now))
-        rows += [row for row, _ in found]
-        if reader is not None:
-            for row, reports in found:
+        for row, reports, invoices, ledger in found:
+            rows.append(row)
+            if reader is not None:
                 _compare_with_stripe(row, reports, reader)
+            compare_with_collectors(row, invoices, ledger, collectors or {})
         if len(page) < _PAGE:
             break
         place = page[-1].key
@@ -104,10 +119,11 @@ def _as_of_one_instant(connection: Connection) -> None:
 
 def _compare(
     connection: Connection, page: Sequence[StoredPeriod], now: datetime
-) -> Iterator[tuple[ReconciledPeriod, list[Report]]]:
+) -> Iterator[tuple[ReconciledPeriod, list[Report], list[Invoice], dict[UUID, Collection]]]:
     keys = [stored.key for stored in page]
     counted, lines = count_events(connection, page), usage_lines_of(connection, keys)
     invoices, reports = invoices_of(connection, keys), reports_of(connection, keys)
+    ledger = collections_of(connection, [invoice.id for found in invoices.values() for invoice, _ in found])
     tariffs: dict[tuple[str, int], Tariff] = {}
     for stored in page:
         plan = (stored.plan_id, stored.plan_version)
@@ -118,7 +134,9 @@ def _compare(
         _compare_lines(row, stored, tariffs[plan], lines[stored.key], invoices[stored.key])
         _compare_reports(row, stored, tariffs[plan], invoices[stored.key], reports[stored.key])
         _compare_surplus(row, stored, counted[stored.key], reports[stored.key])
-        yield row, reports[stored.key]
+        own = [invoice for invoice, _ in invoices[stored.key]]
+        compare_ledger(row, own, ledger)
+        yield row, reports[stored.key], own, ledger
 
 
 def _row(

@@ -28,7 +28,7 @@ def test_asking_for_help_loads_neither_celery_nor_stripe_nor_a_server() -> None:
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert ran.stdout.splitlines()[-1] == "[]"
-    assert "Compare events, totals, invoices and Stripe." in ran.stdout
+    assert "Compare events, totals, invoices, Stripe and Paystack." in ran.stdout
 
 
 @pytest.mark.parametrize("arguments", [["plans", "--help"], ["usage", "import", "--help"], ["doctor", "--help"]])

@@ -1,0 +1,64 @@
+"""Comparing: invoices that we price ourselves with what their collector, Stripe or Paystack, says of them. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+from uuid import UUID
+
+from tollkeeper.payments.collector import Standing
+from tollkeeper.payments.outcome import Trouble
+from tollkeeper.services.collecting import Collectors
+from tollkeeper.storage.collections import Collection
+from tollkeeper.storage.invoices import Invoice
+
+
+class Remarks(Protocol):
+    """Where it is written down: what must not be, what is on its way, and what collectors say they are over in all."""
+
+    differences: list[str]
+    notes: list[str]
+    amount_collected: int | None
+
+
+def compare_ledger(row: Remarks, invoices: Sequence[Invoice], ledger: Mapping[UUID, Collection]) -> None:
+    """What the ledger of collecting says by itself."""
+    for invoice in invoices:
+        one = ledger.get(invoice.id)
+        if one is None and invoice.collect == "invoices" and invoice.status == "draft":
+            row.notes.append(f"invoice {invoice.id} waits to be collected")
+        elif one is not None and one.state == "parked":
+            row.differences.append(f"invoice {invoice.id} cannot be collected by {one.collector}: {one.last_error}")
+        elif one is not None and one.state in ("pending", "sending"):
+            row.notes.append(f"invoice {invoice.id} is not with {one.collector} yet")
+
+
+def compare_with_collectors(
+    row: Remarks, invoices: Sequence[Invoice], ledger: Mapping[UUID, Collection], collectors: Collectors
+) -> None:
+    """What each collector says of the invoices that are out; those of a collector without a key are not asked for."""
+    for invoice in invoices:
+        one = ledger.get(invoice.id)
+        if one is None or one.state != "issued" or one.demand is None or one.collector not in collectors:
+            continue
+        answer = collectors[one.collector].find(one.demand, one.external_id)
+        if isinstance(answer, Trouble):
+            row.differences.append(f"what {one.collector} says of invoice {invoice.id} is not known: {answer}")
+        elif not answer:
+            row.differences.append(f"{one.external_id} is not at {one.collector} any more")
+        else:
+            row.amount_collected = (row.amount_collected or 0) + answer[0].total
+            _compare(row, invoice, one, answer[0])
+
+
+def _compare(row: Remarks, invoice: Invoice, one: Collection, standing: Standing) -> None:
+    assert one.demand is not None, "what is issued has one"
+    if (standing.total, standing.currency) != (one.demand.total, one.demand.currency):
+        theirs, ours = f"{standing.total} {standing.currency}", f"{one.demand.total} {one.demand.currency}"
+        row.differences.append(f"{standing.external_id} is over {theirs} at {one.collector}, ours over {ours}")
+    if one.collector == "stripe_items":
+        return
+    if standing.status == "paid" and invoice.status != "paid":
+        row.notes.append(f"{standing.external_id} is paid at {one.collector}, and {invoice.status} here")
+    if invoice.status == "paid" and standing.status != "paid":
+        row.differences.append(f"invoice {invoice.id} is paid here, and {standing.status} at {one.collector}")
