@@ -11,7 +11,7 @@ from typing import Any
 from tollkeeper.payments.paystack import PaystackPayments
 from tollkeeper.payments.paystack_invoices import PaystackInvoices
 from tollkeeper.services.authorizing import cards_of, choose_card
-from tollkeeper.services.collecting import collect_owed, follow_collected
+from tollkeeper.services.collecting import Collectors, collect_owed, follow_collected
 
 from .conftest import Collecting
 
@@ -57,7 +57,7 @@ class Life:
         impatient = PaystackPayments(self._standin.secret_key, api_base=collecting.url, timeout_seconds=PATIENCE)
         self._mortal = Mortal(impatient, self._dice)
         database = collecting.ledger.database
-        self._collectors = {"paystack": PaystackInvoices(self._mortal, cards_of(database))}  # type: ignore[arg-type] # it has the same methods
+        self._collectors: Collectors = {"paystack": PaystackInvoices(self._mortal, cards_of(database))}  # type: ignore[arg-type] # it has the same methods
         self._heard = 0
 
     def run(self) -> None:
