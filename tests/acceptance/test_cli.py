@@ -453,6 +453,7 @@ def test_doctor_finds_nothing_to_mend_where_all_is_well(ada: Terminal) -> None:
     assert checks == {
         "database": "ok", "clock": "ok", "migrations": "ok", "partitions": "ok", "invoices": "ok", "totals": "ok",
         "redis": "ok", "eviction": "ok", "stripe": "ok", "mail": "warning",
+        "outbox": "ok", "beat": "warning", "worker": "warning", "reconciling": "warning",
     }  # fmt: skip
     assert report["versions"]["tollkeeper"]
     assert "Everything that is needed works." in ada("doctor").stdout

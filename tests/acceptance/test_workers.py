@@ -74,6 +74,16 @@ class Works:
     def counted(self) -> int:
         return sum(int(event["payload"]["value"]) for event in self.standin.meter_events())
 
+    def alive(self) -> set[str]:
+        """The roles that said so, and whether a message came through."""
+        rows = self.ledger.rows("SELECT role, worked_at FROM heartbeats")
+        return {row["role"] for row in rows} | {"work" for row in rows if row["worked_at"] is not None}
+
+    def proofs(self) -> list[tuple[int, int]]:
+        """Periods and differences of each daily reconciling that has ended."""
+        rows = self.ledger.rows("SELECT periods, differing FROM reconciliations WHERE ended_at IS NOT NULL")
+        return [(row["periods"], row["differing"]) for row in rows]
+
     def shift(self, seconds: int) -> None:
         Path(self.environment["TOLLKEEPER_CLOCK_FILE"]).write_text(str(seconds))
 
@@ -132,6 +142,8 @@ def test_a_worker_and_a_beat_do_all_there_is_to_do_and_leave_no_file_behind(work
     own.wait_until("the invoice is final", lambda: own.invoices() == ["finalized"])
     own.wait_until("all notices are sent: 50 and 80 %, the draft, the invoice", lambda: len(inbox.messages) == 4)
     own.wait_until("the lost request has its row", lambda: ledger.rows("SELECT FROM holds") == [])
+    own.wait_until("both say that they live, and work comes through", lambda: own.alive() == {"beat", "worker", "work"})
+    own.wait_until("everything was compared", lambda: own.proofs() == [(2, 0)])
     time.sleep(2.5)  # two more rounds, which must change nothing
     assert (own.counted(), own.invoices(), len(inbox.messages)) == (111, ["finalized"], 4)
     assert len(ledger.rows("SELECT FROM usage_events WHERE NOT complete")) == 1

@@ -10,7 +10,7 @@ from celery import Celery
 
 from tollkeeper.acting import acting_as
 from tollkeeper.settings import Settings, read_settings
-from tollkeeper_workers import process
+from tollkeeper_workers import heart, process
 from tollkeeper_workers.schedule import SCHEDULE
 from tollkeeper_workers.tasks import TASKS
 
@@ -27,6 +27,7 @@ def install(celery_app: Celery, settings: Settings | None = None) -> None:
     """
     settings = settings if settings is not None else read_settings()
     process.use(settings)
+    heart.listen(settings)
     for name, function in TASKS.items():
         celery_app.task(
             _as_worker(function),

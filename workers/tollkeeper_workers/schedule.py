@@ -43,4 +43,15 @@ SCHEDULE = (
         "tollkeeper.replay_journals", 2, "usage that waited on this machine's disk is stored once the database is back"
     ),
     Entry("tollkeeper.make_partitions", 120, "months ahead stand ready, so that no request has to make one"),
+    Entry("tollkeeper.heartbeat", 1, "a worker can live and hear nothing: this shows that messages come through to it"),
+    Entry(
+        "tollkeeper.watch",
+        10,
+        "reports to Stripe that wait 45 minutes after a close leave a person a quarter of an hour",
+    ),
+    Entry(
+        "tollkeeper.reconcile",
+        10,
+        "once a day everything is compared with everything: whoever finds that a day is over begins, and goes on page by page",
+    ),
 )

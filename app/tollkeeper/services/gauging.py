@@ -21,6 +21,12 @@ _BACKLOG = {
     "webhooks_pending": "Webhook events stored and not applied yet.",
     "webhooks_failed": "Webhook events that could not be applied.",
     "oldest_report_seconds": "Age of the oldest report that is not acknowledged.",
+    "notices_parked": "Notices that were given up after many attempts, or refused for good.",
+    "oldest_notice_seconds": "Age of the oldest notice that is on its way to somebody.",
+    "reconcile_differences": "What the last daily reconciling found that must not be.",
+    "reconciled_seconds": "Time since the last daily reconciling came to its end.",
+    "beat_silent_seconds": "Time since any beat said that it is alive.",
+    "workers_silent_seconds": "Time since a message last came through broker and worker.",
 }
 _BY_STATE = {"invoices": "Invoices by status.", "reports": "Reports to the payment side by state."}
 

@@ -6,7 +6,7 @@ Whoever moves an invoice on calls this; whoever is to hear of it, and how, is de
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -18,11 +18,13 @@ from tollkeeper.domain.period import Period
 from tollkeeper.storage.audit import Deed, record_all
 from tollkeeper.storage.invoices import Invoice, InvoiceStatus
 from tollkeeper.storage.notices import insert_notices
+from tollkeeper.storage.periods import PeriodKey
 
 if TYPE_CHECKING:
     from tollkeeper.services.drafting import Outcome
 
 _MOST_OF_A_TEXT = 500
+_MOST_ALARMS = 5
 
 
 def note_close(connection: Connection, outcome: Outcome, now: datetime, *, quietly: bool) -> None:
@@ -33,8 +35,7 @@ def note_close(connection: Connection, outcome: Outcome, now: datetime, *, quiet
     record_all(connection, deeds, now)
     if not quietly:
         insert_notices(connection, [_invoice_notice("invoice.draft_ready", one, "draft") for one in drafts], now)
-        for (user_id, start), reason in outcome.parked.items():
-            note_alarm(connection, f"period {start:%Y-%m-%d} is parked: {reason}", now, user_id=user_id)
+        _alarm_of_parked(connection, outcome.parked, now)
 
 
 def note_moves(
@@ -69,12 +70,26 @@ def note_payment_failed(
     insert_notices(connection, [Notice("payment.failed", invoice.user_id, subject, payload)], now)
 
 
-def note_alarm(connection: Connection, text: str, now: datetime, *, user_id: str | None = None) -> None:
-    """Something waits for a person. The operator is told once, however often the same is noticed."""
+def note_alarm(
+    connection: Connection, text: str, now: datetime, *, user_id: str | None = None, about: str | None = None
+) -> None:
+    """Something waits for a person. The operator is told once, however often the same is noticed: by what it is `about`, or by
+    what it says."""
     text = text[:_MOST_OF_A_TEXT]
-    about = hashlib.sha256(f"{user_id or ''} {text}".encode()).hexdigest()[:32]
-    payload = {"text": text}
-    insert_notices(connection, [Notice("alarm.raised", user_id, f"alarm.raised {about}", payload)], now)
+    same = hashlib.sha256(f"{user_id or ''} {about or text}".encode()).hexdigest()[:32]
+    insert_notices(connection, [Notice("alarm.raised", user_id, f"alarm.raised {same}", {"text": text})], now)
+
+
+def _alarm_of_parked(connection: Connection, parked: Mapping[PeriodKey, str], now: datetime) -> None:
+    """One alarm each, or one for all where there are many: then the fault is hardly each customer's own."""
+    for count, ((user_id, start), reason) in enumerate(parked.items(), 1):
+        text = f"period {start:%Y-%m-%d} is parked: {reason}"
+        if count == _MOST_ALARMS and len(parked) > _MOST_ALARMS:
+            note_alarm(
+                connection, f"{len(parked) - count + 1} more periods are parked, such as {user_id}'s: {text}", now
+            )
+            return
+        note_alarm(connection, text, now, user_id=user_id)
 
 
 def _invoice_notice(kind: NoticeKind, invoice: Invoice, status: InvoiceStatus) -> Notice:

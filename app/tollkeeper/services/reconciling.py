@@ -96,20 +96,40 @@ def reconcile(
     rows: list[ReconciledPeriod] = []
     place: PeriodKey | None = None
     while True:
-        with database.transaction() as connection:
-            _as_of_one_instant(connection)
-            page = periods_after(connection, place, _PAGE)
-            found = list(_compare(connection, page, now))
-        for row, reports, invoices, ledger in found:
-            rows.append(row)
-            if reader is not None:
-                _compare_with_stripe(row, reports, reader)
-            compare_with_collectors(row, invoices, ledger, collectors or {})
-        if len(page) < _PAGE:
-            break
-        place = page[-1].key
+        page, place = compare_page(database, reader, collectors or {}, place, now=now)
+        rows += page
+        if place is None:
+            return Reconciliation(tuple(rows), strays(database))
+
+
+def compare_page(
+    database: Database,
+    reader: SumReader | None,
+    collectors: Collectors,
+    place: PeriodKey | None,
+    *,
+    now: datetime,
+    since: datetime | None = None,
+) -> tuple[list[ReconciledPeriod], PeriodKey | None]:
+    """Compare the next periods after a place, and the place to go on from; None where these were the last.
+
+    With `since` only periods that ended after it, or have not ended.
+    """
     with database.transaction() as connection:
-        return Reconciliation(tuple(rows), events_without_period(connection))
+        _as_of_one_instant(connection)
+        page = periods_after(connection, place, _PAGE, since)
+        found = list(_compare(connection, page, now))
+    for row, reports, invoices, ledger in found:
+        if reader is not None:
+            _compare_with_stripe(row, reports, reader)
+        compare_with_collectors(row, invoices, ledger, collectors)
+    return [row for row, *_ in found], page[-1].key if len(page) == _PAGE else None
+
+
+def strays(database: Database, since: datetime | None = None) -> dict[str, int]:
+    """Events by customer, of all time or since an instant, that lie in no period of theirs."""
+    with database.transaction() as connection:
+        return events_without_period(connection, since)
 
 
 def _as_of_one_instant(connection: Connection) -> None:

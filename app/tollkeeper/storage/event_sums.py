@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
@@ -106,17 +107,18 @@ def count_events(connection: Connection, periods: Sequence[StoredPeriod]) -> dic
     return counted
 
 
-def events_without_period(connection: Connection) -> dict[str, int]:
-    """Billable events by customer that lie in no period of theirs: none, as long as everything holds."""
+def events_without_period(connection: Connection, since: datetime | None = None) -> dict[str, int]:
+    """Billable events by customer, of all time or since an instant, that lie in no period: none, as long as everything holds."""
     rows = all_rows(
         connection,
         """
         SELECT e.user_id, count(*) AS n FROM usage_events AS e
-        WHERE e.billable AND NOT EXISTS (
+        WHERE e.billable AND e."timestamp" >= coalesce(CAST(:since AS timestamptz), '-infinity') AND NOT EXISTS (
             SELECT FROM usage_periods AS u WHERE u.user_id = e.user_id
             AND e."timestamp" >= u.period_start AND e."timestamp" < u.period_end)
         GROUP BY e.user_id ORDER BY e.user_id
         """,
+        since=since,
     )
     return {row["user_id"]: row["n"] for row in rows}
 

@@ -382,15 +382,19 @@ def unbilled_periods(connection: Connection, user_id: str, until: datetime) -> l
     return [_period(row) for row in rows]
 
 
-def periods_after(connection: Connection, place: PeriodKey | None, limit: int) -> list[StoredPeriod]:
-    """The next periods in the order of customer and start, after a place."""
+def periods_after(
+    connection: Connection, place: PeriodKey | None, limit: int, since: datetime | None = None
+) -> list[StoredPeriod]:
+    """The next periods in the order of customer and start, after a place; with `since` only those that end after it."""
     rows = all_rows(
         connection,
         f"""
         SELECT {_COLUMNS} FROM usage_periods AS u JOIN plans AS p ON p.id = u.plan_id
-        WHERE CAST(:user AS text) IS NULL OR (u.user_id, u.period_start) > (:user, CAST(:start AS timestamptz))
+        WHERE (CAST(:user AS text) IS NULL OR (u.user_id, u.period_start) > (:user, CAST(:start AS timestamptz)))
+          AND (CAST(:since AS timestamptz) IS NULL OR u.period_end > :since)
         ORDER BY u.user_id, u.period_start LIMIT :limit
         """,  # noqa: S608 - put together from constants
+        since=since,
         user=None if place is None else place[0],
         start=None if place is None else place[1],
         limit=limit,

@@ -69,6 +69,10 @@ def waiting_for_a_person(connection: Connection) -> dict[str, int]:
                (SELECT count(*) FROM stripe_reports WHERE state = 'rejected') AS "rejected reports",
                (SELECT count(*) FROM invoices WHERE alarm IS NOT NULL) AS "invoices with an alarm",
                (SELECT count(*) FROM webhook_events WHERE state = 'failed') AS "failed webhook events",
+               (SELECT count(*) FROM notice_deliveries WHERE state = 'parked')
+                   AS "notices given up (tollkeeper notices list --state parked)",
+               (SELECT count(*) FROM customers WHERE email_refused_at IS NOT NULL)
+                   AS "customers whose mail address refuses mail",
                (SELECT count(*) FROM usage_events WHERE unpriced) AS "events without a price (tollkeeper usage unpriced)"
         """,
     )

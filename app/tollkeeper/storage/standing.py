@@ -24,7 +24,16 @@ def backlog(connection: Connection, now: datetime) -> dict[str, float]:
                (SELECT count(*) FROM webhook_events WHERE state = 'pending') AS webhooks_pending,
                (SELECT count(*) FROM webhook_events WHERE state = 'failed') AS webhooks_failed,
                coalesce((SELECT extract(epoch FROM :now - min(created_at)) FROM stripe_reports
-                         WHERE state IN ('pending', 'sending')), 0) AS oldest_report_seconds
+                         WHERE state IN ('pending', 'sending')), 0) AS oldest_report_seconds,
+               (SELECT count(*) FROM notice_deliveries WHERE state = 'parked') AS notices_parked,
+               coalesce((SELECT extract(epoch FROM :now - min(n.created_at)) FROM notice_deliveries AS d
+                         JOIN notices AS n ON n.id = d.notice_id WHERE d.state = 'pending'), 0) AS oldest_notice_seconds,
+               coalesce((SELECT differing FROM reconciliations WHERE ended_at IS NOT NULL
+                         ORDER BY ended_at DESC LIMIT 1), 0) AS reconcile_differences,
+               coalesce((SELECT extract(epoch FROM :now - max(ended_at)) FROM reconciliations), 0) AS reconciled_seconds,
+               coalesce((SELECT extract(epoch FROM :now - max(alive_at)) FROM heartbeats
+                         WHERE role = 'beat'), 0) AS beat_silent_seconds,
+               coalesce((SELECT extract(epoch FROM :now - max(worked_at)) FROM heartbeats), 0) AS workers_silent_seconds
         """,
         now=now,
     )

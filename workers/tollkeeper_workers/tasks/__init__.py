@@ -13,7 +13,14 @@ from tollkeeper_workers.tasks.billing import (
     report_owed,
 )
 from tollkeeper_workers.tasks.notices import call_hooks, post_to_slack, send_notices
-from tollkeeper_workers.tasks.upkeep import make_partitions, replay_journals, settle_expired_holds
+from tollkeeper_workers.tasks.upkeep import (
+    heartbeat,
+    make_partitions,
+    reconcile,
+    replay_journals,
+    settle_expired_holds,
+    watch,
+)
 
 TASKS: Mapping[str, Callable[[], None]] = {
     f"tollkeeper.{function.__name__}": function
@@ -24,11 +31,14 @@ TASKS: Mapping[str, Callable[[], None]] = {
         collect_invoices,
         confirm_reports,
         follow_invoices,
+        heartbeat,
         make_partitions,
         post_to_slack,
+        reconcile,
         replay_journals,
         report_owed,
         send_notices,
         settle_expired_holds,
+        watch,
     )
 }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from tollkeeper.services import sweeping
+from tollkeeper.services import beating, proving, sweeping, watching
+from tollkeeper_workers.heart import this_worker
 from tollkeeper_workers.process import runtime
 
 
@@ -32,3 +33,21 @@ def make_partitions() -> None:
     """Make the partitions of this month and those ahead, where they are missing."""
     own = runtime()
     sweeping.make_partitions_ahead(own.database, own.clock.now())
+
+
+def heartbeat() -> None:
+    """Show that messages come through broker and worker."""
+    own = runtime()
+    beating.say_alive(own.database, this_worker(), "worker", own.clock.now(), worked=True)
+
+
+def watch() -> None:
+    """Raise an alarm where reports or closes wait longer than they should."""
+    own = runtime()
+    watching.watch(own.database, own.clock.now(), grace_seconds=own.settings.close_grace_seconds)
+
+
+def reconcile() -> None:
+    """Compare events, totals, invoices, reports and Stripe once a day, and keep what was found."""
+    own = runtime()
+    proving.prove_daily(own.database, own.stripe, own.clock, collectors=own.collectors)
