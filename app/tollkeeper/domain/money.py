@@ -43,7 +43,7 @@ def as_number(value: Fraction | Decimal | int) -> Fraction | int:
 
 def round_half_away(value: Fraction | Decimal | int, step: int = 1) -> int:
     """The nearest multiple of `step`; a half goes away from zero, for refunds as for charges."""
-    number = exact(value)
+    number = value if type(value) is int else exact(value)  # most are, and a fraction costs ten times as much
     half_up = (2 * abs(number.numerator) + number.denominator * step) // (2 * number.denominator * step) * step
     return half_up if number >= 0 else -half_up
 
@@ -64,6 +64,8 @@ def decimal_of(count: int, places: int) -> Decimal:
 
 def as_decimal(value: Fraction | Decimal | int, places: int = 18) -> Decimal:
     """The number with at most `places` decimals, rounded half away from zero where it has more."""
+    if type(value) is int:
+        return Decimal(value)
     return decimal_of(round_half_away(exact(value) * 10**places), places)
 
 

@@ -25,6 +25,7 @@ from tollkeeper.storage.database import Database
 from tollkeeper.storage.invoices import Collect, insert_drafts, invoices_of
 from tollkeeper.storage.periods import (
     Due,
+    PeriodKey,
     close_periods,
     count_by_status,
     count_waiting,
@@ -34,6 +35,7 @@ from tollkeeper.storage.periods import (
     park_due,
     park_periods,
 )
+from tollkeeper.storage.proofs import proven_versions, shared_spans
 from tollkeeper.storage.reports import insert_reports, reports_of
 
 log = logging.getLogger(__name__)
@@ -93,6 +95,7 @@ def close_due(
     due = Due(now, as_of - timedelta(seconds=grace_seconds), heed_holds=automatic, retry_parked=retry_parked)
     open_missing(database, due.cutoff, chunk)
     run = _Run(database, due, Drafting(collect, due.now, sanity), wait=not automatic)
+    run.prove(chunk)
     run.close_all(chunk)
     run.report_late()
     with database.transaction() as connection:
@@ -127,6 +130,16 @@ class _Run:
         self._wait = wait
         self.closed = 0
         self.invoices = 0
+
+    def prove(self, chunk: int) -> None:
+        """Count the events of months that many have in common once for all; the others are counted chunk by chunk."""
+        with self._database.transaction() as connection:
+            spans = shared_spans(connection, self._due, chunk)
+        proven: dict[PeriodKey, int] = {}
+        for span in spans:
+            with self._database.transaction() as connection:
+                proven |= proven_versions(connection, self._due, span)
+        self._drafting.proven = proven
 
     def close_all(self, chunk: int) -> None:
         """Close chunk by chunk, in the order of customers' names; one customer at a time where a chunk fails.

@@ -57,6 +57,8 @@ class Drafting:
         self._now = now
         self._proving = proving
         self._tariffs: dict[tuple[str, int], Tariff] = {}
+        self.proven: Mapping[PeriodKey, int] = {}
+        """Versions of periods whose totals are known to be what their events add up to."""
 
     def decide(
         self, connection: Connection, periods: Sequence[StoredPeriod], *, rebilled: Collection[PeriodKey] = ()
@@ -66,7 +68,8 @@ class Drafting:
         Each customer's periods must be oldest first, and nobody may change them meanwhile. The late usage of `rebilled` ones
         stood on an invoice that is void now.
         """
-        counted = count_events(connection, periods) if self._proving else {}
+        doubtful = [one for one in periods if self.proven.get(one.key) != one.version] if self._proving else []
+        counted = count_events(connection, doubtful)
         late = self._late_usage(connection, [one for one in periods if one.is_late or one.key in rebilled], counted)
         customers = standings(connection, sorted({stored.user_id for stored in periods}))
         outcome = Outcome()

@@ -16,6 +16,7 @@ from tollkeeper.domain.credit import TOKENS
 from tollkeeper.domain.money import as_decimal, bigint
 from tollkeeper.domain.period import Period, period_of
 from tollkeeper.domain.pricing import RatedLine, Tariff, rate
+from tollkeeper.domain.pricing.rating import unpriced
 from tollkeeper.domain.proration import base_fee_line
 from tollkeeper.domain.usage import REQUESTS, Key, Totals
 from tollkeeper.services.crediting import Payment, Purse
@@ -93,7 +94,7 @@ def draft_invoice(
         collect=stored.collect or collect,
         arrival_cutoff=now,
         created_at=now,
-        alarm=without_price(rate(tariff, stored.totals).unpriced, stored.totals),
+        alarm=without_price(tuple(unpriced(tariff, stored.totals)), stored.totals),
         carried=carried,
     )
     purse.pay([*by_tokens, *by_money], invoice.id, stored.period)
@@ -220,10 +221,10 @@ def _carry_line(carried: int, period: Period) -> InvoiceLine:
     return InvoiceLine("credit", None, None, Decimal(1), Decimal(carried), carried, description, period)
 
 
-def without_price(unpriced: Sequence[Key], totals: Totals) -> str | None:
+def without_price(missing: Sequence[Key], totals: Totals) -> str | None:
     """The note on an invoice about usage that is on no line of it; None where there is none."""
-    if not unpriced:
+    if not missing:
         return None
-    named = [f"{model} {meter} ({totals[model, meter]})" for model, meter in unpriced[:_ALARMED_MODELS]]
-    more = f" and {len(unpriced) - _ALARMED_MODELS} more" if len(unpriced) > _ALARMED_MODELS else ""
+    named = [f"{model} {meter} ({totals[model, meter]})" for model, meter in missing[:_ALARMED_MODELS]]
+    more = f" and {len(missing) - _ALARMED_MODELS} more" if len(missing) > _ALARMED_MODELS else ""
     return f"no price for {', '.join(named)}{more}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
@@ -20,7 +20,7 @@ from tollkeeper.storage.periods import (
     members_with_late_usage,
     save_next_period_ends,
 )
-from tollkeeper.storage.plans import PlanVersion, load_tariff, versions_of
+from tollkeeper.storage.plans import PlanVersion, load_tariff, versions_for
 
 _INSTANT = timedelta(microseconds=1)
 
@@ -43,14 +43,15 @@ class _Calendar:
 
     def __init__(self, cutoff: datetime) -> None:
         self._cutoff = cutoff
-        self._versions: dict[tuple[str, str], list[PlanVersion]] = {}
+        self._versions: dict[tuple[str, str | None], list[PlanVersion]] = {}
         self._tariffs: dict[tuple[str, int], Tariff] = {}
 
     def open_with_fee(self, database: Database, limit: int) -> int:
         """Look at the periods of some customers; how many customers these were."""
         with database.transaction() as connection:
             members = members_due(connection, self._cutoff, limit)
-            new = [self._new(connection, member, period) for member in members for period in self._over(member)]
+            self._read_versions(connection, members)
+            new = [self._new(member, period) for member in members for period in self._over(member)]
             insert_periods(connection, [one for one in new if self._tariff(connection, one).base_fee])
             save_next_period_ends(connection, {member.user_id: self._running(member).end for member in members})
             return len(members)
@@ -59,21 +60,20 @@ class _Calendar:
         """Where late usage waits for an invoice, let the period that ended last have one."""
         with database.transaction() as connection:
             waiting = members_with_late_usage(connection)
+            self._read_versions(connection, [member for member, _ in waiting])
             last = [(member, self._last(member), late_end) for member, late_end in waiting]
             insert_periods(
                 connection,
-                [
-                    self._new(connection, member, period)
-                    for member, period, late_end in last
-                    if period.start >= late_end
-                ],
+                [self._new(member, period) for member, period, late_end in last if period.start >= late_end],
             )
 
     def open_for_adjustments(self, database: Database) -> None:
         """Where an adjustment waits for an invoice, let the period that ended last since it was made have one."""
         with database.transaction() as connection:
-            last = [(member, self._last(member), at) for member, at in members_with_adjustments(connection)]
-            new = [self._new(connection, member, period) for member, period, at in last if period.end > at]
+            waiting = members_with_adjustments(connection)
+            self._read_versions(connection, [member for member, _ in waiting])
+            last = [(member, self._last(member), at) for member, at in waiting]
+            new = [self._new(member, period) for member, period, at in last if period.end > at]
             insert_periods(connection, new)
 
     def _over(self, member: Member) -> Iterator[Period]:
@@ -91,12 +91,15 @@ class _Calendar:
         before = self._running(member).start - _INSTANT
         return cut(period_of(member.interval, before, member.anchor), before, member.trial_end, member.closed_at)
 
-    def _new(self, connection: Connection, member: Member, period: Period) -> NewPeriod:
-        key = (member.plan_id, member.user_id)
-        if key not in self._versions:
-            self._versions[key] = versions_of(connection, *key)
-        version = version_for(period, self._versions[key]).version
+    def _new(self, member: Member, period: Period) -> NewPeriod:
+        own = self._versions.get((member.plan_id, member.user_id))
+        version = version_for(period, own or self._versions[member.plan_id, None]).version
         return NewPeriod(member.user_id, period, member.plan_id, version, member.currency)
+
+    def _read_versions(self, connection: Connection, members: Sequence[Member]) -> None:
+        """The versions of some customers' plans, in one statement."""
+        plans, users = {member.plan_id for member in members}, {member.user_id for member in members}
+        self._versions = versions_for(connection, plans, users)
 
     def _tariff(self, connection: Connection, new: NewPeriod) -> Tariff:
         key = (new.plan_id, new.plan_version)

@@ -42,6 +42,8 @@ class StoredPeriod:
     """Since when the customer is gone."""
     released_at: datetime | None = None
     """When a person looked at its amount and let it pass."""
+    version: int = 0
+    """Grows with everything that is stored for it."""
 
     @property
     def key(self) -> PeriodKey:
@@ -86,7 +88,7 @@ EXISTS (SELECT FROM holds AS h WHERE h.user_id = u.user_id AND h.expires_at > :n
 _LATE = "u.status = 'closed' AND u.totals <> u.billed_totals"
 _COLUMNS = """
 u.user_id, u.period_start, u.period_end, u.plan_id, u.plan_version, p.name AS plan_name, p.collect, u.currency,
-u.revision, u.events, u.totals, u.billed_totals, u.status, u.parked_reason, u.closed_at, u.released_at,
+u.revision, u.events, u.totals, u.billed_totals, u.status, u.parked_reason, u.closed_at, u.released_at, u.version,
 (SELECT coalesce(c.period_anchor, c.created_at) FROM customers AS c WHERE c.user_id = u.user_id) AS anchor,
 (SELECT c.closed_at FROM customers AS c WHERE c.user_id = u.user_id AND c.status = 'closed') AS left_at
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
@@ -113,6 +113,33 @@ def versions_of(connection: Connection, plan_id: str, user_id: str | None = None
         user=user_id,
     )
     return [PlanVersion(row["version"], row["applied_at"], row["immediate"], row["until"]) for row in rows]
+
+
+def versions_for(
+    connection: Connection, plan_ids: Collection[str], users: Collection[str]
+) -> dict[tuple[str, str | None], list[PlanVersion]]:
+    """The same for many at once: by plan and None, those for everybody; by plan and customer, all that are for that one.
+
+    A customer without versions of their own has no entry.
+    """
+    rows = all_rows(
+        connection,
+        """
+        SELECT plan_id, user_id, version, applied_at, immediate, until FROM plan_versions
+        WHERE plan_id = ANY(:plans) AND (user_id IS NULL OR (user_id = ANY(:users) AND purpose <> 'rating'))
+        ORDER BY version
+        """,
+        plans=list(plan_ids),
+        users=list(users),
+    )
+    found: dict[tuple[str, str | None], list[PlanVersion]] = {}
+    for row in rows:
+        version = PlanVersion(row["version"], row["applied_at"], row["immediate"], row["until"])
+        found.setdefault((row["plan_id"], row["user_id"]), []).append(version)
+    for (plan_id, user_id), versions in found.items():
+        if user_id is not None:
+            versions[:] = sorted([*found.get((plan_id, None), []), *versions], key=lambda one: one.version)
+    return found
 
 
 def last_version(connection: Connection, plan_id: str) -> int:

@@ -39,16 +39,19 @@ class RatedLine:
 class Bill:
     """What a period's totals come to under one tariff, before base fees and credits.
 
-    `exact` is the unrounded sum of the usage charges, `usage_amount` the sum of their rounded lines: the spend that a
-    cap is measured against. `included` is how much of the allowance each price used, by its index. `unpriced` are the
-    tokens that no price matches, by (model_id, meter).
+    `usage_amount` is the sum of the rounded usage lines: the spend that a cap is measured against. `included` is how much
+    of the allowance each price used, by its index. `unpriced` are the tokens that no price matches, by (model_id, meter).
     """
 
     lines: tuple[RatedLine, ...]
-    exact: Fraction
     usage_amount: int
     included: Mapping[int, int]
     unpriced: tuple[Key, ...]
+
+    @property
+    def exact(self) -> Fraction:
+        """The unrounded sum of the usage charges."""
+        return sum((line.exact for line in self.lines if line.kind == "usage"), Fraction(0))
 
     @property
     def total(self) -> int:

@@ -11,8 +11,16 @@ from tollkeeper.domain.usage import TOKEN_TYPES
 
 def usage(price: Price, tier: int, quantity: Decimal, currency: str) -> str:
     """`gpt-4o*, all tokens: 900,000 at $0.003 per 1,000 (tier 2, to 1,000,000)`."""
+    key = (tier, currency)
+    if key not in price.wordings:  # the same for every customer
+        price.wordings[key] = (f"{_subject(price)}: ", _rest(price, tier, currency))
+    before, after = price.wordings[key]
+    return f"{before}{quantity:,f}{after}"
+
+
+def _rest(price: Price, tier: int, currency: str) -> str:
     step = price.tiers[tier]
-    parts = [f"{_subject(price)}: {quantity:,f} at {display_price(step.price, currency)}"]
+    parts = [f" at {display_price(step.price, currency)}"]
     if price.per > 1:
         parts.append(f" per {'begun ' if price.round_up else ''}{price.per:,}")
     if step.flat_fee:

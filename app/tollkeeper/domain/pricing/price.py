@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from tollkeeper.domain.errors import InvalidInput
-from tollkeeper.domain.money import round_half_away
+from tollkeeper.domain.money import as_decimal, round_half_away
 from tollkeeper.domain.usage import QUANTITY_PLACES, REQUESTS, TOKEN_TYPES
 
 ANY_TOKEN = "*"  # noqa: S105 - a pattern, no secret
@@ -76,6 +76,16 @@ class Price:
         if self.round_up:
             return "package"
         return self.mode if len(self.tiers) > 1 else "per_unit"
+
+    @cached_property
+    def unit_amounts(self) -> tuple[Decimal, ...]:
+        """What one unit costs in each tier, in minor units, without the flat fee."""
+        return tuple(as_decimal(Fraction(rate, FINE)) for rate in self.rates)
+
+    @cached_property
+    def wordings(self) -> dict[tuple[int, str], tuple[str, str]]:
+        """What lines say before and after their quantity, by tier and currency; filled by whoever words them."""
+        return {}
 
     @cached_property
     def counts_tokens(self) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from decimal import Decimal
-from fractions import Fraction
 
 from tollkeeper.domain.currency import minor_step
 from tollkeeper.domain.errors import InvalidInput
@@ -30,11 +29,9 @@ def rate(tariff: Tariff, totals: Totals, *, granted_tokens: int = 0) -> Bill:
     draft = Draft(tariff, tariff.included_tokens + granted_tokens, matched)
     for step in STEPS:
         draft = step.apply(draft)
-    usage = [line for line in draft.lines if line.kind == "usage"]
     return Bill(
         lines=draft.lines,
-        exact=sum((line.exact for line in usage), Fraction(0)),
-        usage_amount=sum(line.amount for line in usage),
+        usage_amount=sum(line.amount for line in draft.lines if line.kind == "usage"),
         included={i: int(taken) for i, left in draft.quantities.items() if (taken := matched[i] - left)},
         unpriced=tuple(unpriced(tariff, totals)),
     )

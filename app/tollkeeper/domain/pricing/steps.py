@@ -62,6 +62,8 @@ def price_usage(draft: Draft) -> Draft:
 def discount(draft: Draft) -> Draft:
     """The percentage off the usage charges."""
     percent = draft.tariff.discount_percent
+    if not percent:
+        return draft
     off = -Fraction(percent) * draft.charged / 100
     return _adjusted(draft, off, f"Discount of {percent:f} %")
 
@@ -112,7 +114,7 @@ def _usage_line(currency: str, index: int, price: Price, piece: Slice) -> RatedL
         model=price.model,
         meter=price.meter,
         quantity=quantity,
-        unit_amount=as_decimal(Fraction(price.rates[piece.tier], FINE)),
+        unit_amount=price.unit_amounts[piece.tier],
         flat_fee=price.tiers[piece.tier].flat_fee,
         exact=Fraction(charge, FINE),
         amount=bigint(rounded(charge, minor_step(currency))),
