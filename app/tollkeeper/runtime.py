@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,11 @@ if TYPE_CHECKING:
     from tollkeeper.payments.collector import InvoiceCollector
     from tollkeeper.payments.paystack import PaystackPayments
     from tollkeeper.payments.stripe import StripePayments
+    from tollkeeper.payments.stripe_selling import StripeSelling
     from tollkeeper.services.collecting import Collectors
     from tollkeeper.services.mailing import MailChannel
     from tollkeeper.services.posting import SlackChannel, WebhookChannel
+    from tollkeeper.services.subscribing import PaymentSide
     from tollkeeper.storage.collections import CollectorName
     from tollkeeper.storage.notices import Audience
 
@@ -43,6 +46,22 @@ class Runtime:
         if key is None:
             return None
         return StripePayments(key.get_secret_value(), api_base=self.settings.stripe_api_base)
+
+    @cached_property
+    def selling(self) -> StripeSelling | None:
+        """Stripe as the place where customers subscribe, or None where no key is set."""
+        from tollkeeper.payments.stripe_selling import StripeSelling
+
+        return None if self.stripe is None else StripeSelling(self.stripe)
+
+    @property
+    def payment_side(self) -> PaymentSide:
+        """What the deeds about subscriptions need besides the database."""
+        from tollkeeper.services.subscribing import PaymentSide
+
+        settings = self.settings
+        grace = timedelta(days=settings.unpaid_grace_days)
+        return PaymentSide(self.selling, default_plan=settings.default_plan, grace=grace)
 
     @cached_property
     def paystack(self) -> PaystackPayments | None:
@@ -130,6 +149,7 @@ class Runtime:
             opened.close()
         for name in (
             "stripe",
+            "selling",
             "paystack",
             "collectors",
             "mail",

@@ -32,11 +32,13 @@ def verify_stripe(
 
     The signed time may lie `tolerance_seconds` (inclusive) before or after `now`: clocks differ both ways, and
     a header stamped in the future would otherwise stay valid for as long as its author likes.
-    Every failure is `SignatureRefused`. Source: https://docs.stripe.com/webhooks#verify-manually
+    `secret` may be several after commas: an endpoint for thin events has one of its own, and a secret that is being
+    rolled has a successor. Every failure is `SignatureRefused`. Source: https://docs.stripe.com/webhooks#verify-manually
     """
     stamp, signatures = _stripe_parts(_ascii(header))
-    expected = _hex_digest(secret, stamp.encode("ascii") + b"." + body, hashlib.sha256)
-    if not _any_equal(expected, signatures):
+    signed = stamp.encode("ascii") + b"." + body
+    secrets = [one.strip() for one in secret.split(",") if one.strip()] or [""]
+    if not any(_any_equal(_hex_digest(one, signed, hashlib.sha256), signatures) for one in secrets):
         raise SignatureRefused("no v1 signature matches the body")
     if abs(now.timestamp() - int(stamp)) > tolerance_seconds:
         raise SignatureRefused(f"signed more than {tolerance_seconds} seconds away from now")

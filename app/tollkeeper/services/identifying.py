@@ -45,10 +45,10 @@ def api_key_in(scope: Scope) -> str | None:
     return key.decode("ascii")
 
 
-def customer_of_key(database: Database, key: str) -> str:
+def customer_of_key(database: Database, key: str, now: datetime) -> str:
     """Whose key this is; `CustomerUnknown` for one that is nobody's, or revoked."""
     with database.transaction() as connection:
-        user_id = owner_of_key(connection, hash_key(key))
+        user_id = owner_of_key(connection, hash_key(key), now)
     if user_id is None:
         raise CustomerUnknown
     return user_id
@@ -56,7 +56,7 @@ def customer_of_key(database: Database, key: str) -> str:
 
 def begin_session(database: Database, key: str, now: datetime) -> str:
     """A note for a cookie that stands for this key for an hour; `CustomerUnknown` as above."""
-    user_id = customer_of_key(database, key)
+    user_id = customer_of_key(database, key, now)
     return signed([user_id, key_prefix(key), int(now.timestamp()) + SESSION_SECONDS], hash_key(key))
 
 
@@ -72,7 +72,7 @@ def customer_of_session(database: Database, session: str, now: datetime) -> str:
     if over:
         raise CustomerUnknown
     with database.transaction() as connection:
-        keys = [key for key in keys_of(connection, user_id) if key.prefix == prefix and key.revoked_at is None]
+        keys = [key for key in keys_of(connection, user_id) if key.prefix == prefix and key.works(now)]
     if not any(note.is_signed_with(key.key_hash) for key in keys):
         raise CustomerUnknown
     return str(user_id)

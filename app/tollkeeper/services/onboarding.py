@@ -167,7 +167,7 @@ def move_in(
     lock_plans(connection)
     customer = load_customer(connection, validate_user_id(user_id), lock=True)
     plan = load_plan(connection, plain_text(plan_id, "plan"))
-    _check_continues(connection, customer, plan)
+    check_continues(connection, customer, plan)
     if at is not None:
         _check_boundary(connection, customer, now, at)
     follow_customer(connection, user_id, load_plan(connection, customer.plan_id), plan, now)
@@ -305,7 +305,7 @@ def _differences(found: Customer, wanted: Customer) -> Iterator[str]:
         yield f"period anchor {found.period_anchor:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _check_continues(connection: Connection, customer: Customer, plan: Plan) -> None:
+def check_continues(connection: Connection, customer: Customer, plan: Plan) -> None:
     """Periods follow one another without overlap, and in one currency."""
     billed = billed_in(connection, customer.user_id)
     if billed is None:

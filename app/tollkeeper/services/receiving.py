@@ -20,8 +20,11 @@ from tollkeeper.acting import acting_as
 from tollkeeper.domain.customer import plain_text
 from tollkeeper.domain.errors import InvalidInput, StoreUnavailable, TollkeeperError
 from tollkeeper.payments.signature import verify_paystack, verify_stripe
+from tollkeeper.payments.stripe import StripeDidNotAnswer, StripeRefused
+from tollkeeper.services.heeding import heed, heed_payment
 from tollkeeper.services.noting import note_alarm, note_moves, note_payment_failed
 from tollkeeper.services.ringing import event_id_of, ring, without_secrets
+from tollkeeper.services.subscribing import PaymentSide
 from tollkeeper.storage.audit import record
 from tollkeeper.storage.database import Database
 from tollkeeper.storage.invoices import (
@@ -51,6 +54,8 @@ WAIT_FOR_INVOICE = timedelta(days=3)
 """How long an event about a customer of ours waits for the invoice that it is about."""
 _MOST_FAILURES = 20
 
+ALONE = PaymentSide()
+"""Nothing but the database: events that have to be read at Stripe wait."""
 _MOVES: Mapping[str, InvoiceStatus] = {
     "invoice.finalized": "finalized",
     "invoice.paid": "paid",
@@ -60,6 +65,10 @@ _MOVES: Mapping[str, InvoiceStatus] = {
 _PAYMENT_FAILED = "invoice.payment_failed"
 # An uncollectible invoice can still be paid or voided; nothing follows those two.
 _RANK: Mapping[InvoiceStatus, int] = {"draft": 0, "finalized": 1, "uncollectible": 2, "void": 3, "paid": 3}
+
+
+class ForeignAccount(TollkeeperError):
+    """An event of a connected account came, and we handle our own alone."""
 
 
 class WrongMode(TollkeeperError):
@@ -87,17 +96,21 @@ def receive_stripe(
     *,
     now: datetime,
     livemode: bool | None = None,
+    side: PaymentSide = ALONE,
+    at_once: bool = True,
 ) -> Received:
-    """Take one event of Stripe's: once this returns it is stored for good.
+    """Take one event of Stripe's: once this returns it is stored for good, and with `at_once` applied if it can be.
 
-    `livemode` is that of the API key, None where it is not known. Raises `SignatureRefused`, `WrongMode` or `InvalidInput`
-    for what is not a proper event for us, and `StoreUnavailable` where it could not be stored.
+    `livemode` is that of the API key, None where it is not known. Raises `SignatureRefused`, `WrongMode`, `ForeignAccount` or
+    `InvalidInput` for what is not a proper event for us, and `StoreUnavailable` where it could not be stored.
     """
     event = verify_stripe(body, header, secret, now)
     event_id, event_type = plain_text(event.get("id", ""), "id"), plain_text(event.get("type", ""), "type")
     if livemode is not None and isinstance(event.get("livemode"), bool) and event["livemode"] is not livemode:
         raise WrongMode(event["livemode"])
-    return _keep(database, "stripe", event_id, event_type, event, now)
+    if event.get("account") is not None or event.get("context") is not None:
+        raise ForeignAccount("the event is of another account, one that is connected to ours")
+    return _keep(database, "stripe", event_id, event_type, event, now, side, at_once=at_once)
 
 
 def receive_paystack(
@@ -114,7 +127,15 @@ def receive_paystack(
 
 
 def _keep(
-    database: Database, provider: Provider, event_id: str, event_type: str, event: dict[str, Any], now: datetime
+    database: Database,
+    provider: Provider,
+    event_id: str,
+    event_type: str,
+    event: dict[str, Any],
+    now: datetime,
+    side: PaymentSide = ALONE,
+    *,
+    at_once: bool = True,
 ) -> Received:
     """Store an event, and make of it at once what can be made."""
     try:
@@ -123,43 +144,55 @@ def _keep(
     except DataError as error:
         # JSON that PostgreSQL cannot keep, such as a NUL in a string; nobody sends any.
         raise InvalidInput("body", "characters that can be stored") from error
-    try:
-        state = _apply(database, provider, event_id, now)
-    except (StoreUnavailable, DBAPIError):
-        log.exception("webhook event %s is stored and waits to be applied", event_id)
-        state = None
+    state = apply_webhook(database, provider, event_id, now=now, side=side) if at_once else None
     return Received(event_id, event_type, duplicate=not fresh, state=state or "pending")
 
 
-def apply_pending_webhooks(database: Database, *, now: datetime, limit: int = 100) -> int:
+def apply_webhook(
+    database: Database, provider: Provider, event_id: str, *, now: datetime, side: PaymentSide = ALONE
+) -> WebhookState | None:
+    """Make of a stored event what can be made of it; None where that has to wait, or is somebody else's by now."""
+    try:
+        return _apply(database, provider, event_id, now, side)
+    except (StoreUnavailable, DBAPIError):
+        log.exception("webhook event %s is stored and waits to be applied", event_id)
+        return None
+
+
+def apply_pending_webhooks(database: Database, *, now: datetime, limit: int = 100, side: PaymentSide = ALONE) -> int:
     """Apply stored events that wait, at most `limit`; how many are done with after it."""
     with database.transaction() as connection:
         due = due_webhooks(connection, now, limit)
-    states = [_apply(database, provider, event_id, now) for provider, event_id in due]
+    states = [_apply(database, provider, event_id, now, side) for provider, event_id in due]
     return sum(state is not None and state != "pending" for state in states)
 
 
-def _apply(database: Database, provider: Provider, event_id: str, now: datetime) -> WebhookState | None:
+def _apply(
+    database: Database, provider: Provider, event_id: str, now: datetime, side: PaymentSide
+) -> WebhookState | None:
     """Make of an event what can be made of it; None where somebody else does so or has done."""
     with acting_as(f"{provider} {event_id}"):
-        return _apply_as(database, provider, event_id, now)
+        return _apply_as(database, provider, event_id, now, side)
 
 
-def _apply_as(database: Database, provider: Provider, event_id: str, now: datetime) -> WebhookState | None:
+def _apply_as(
+    database: Database, provider: Provider, event_id: str, now: datetime, side: PaymentSide
+) -> WebhookState | None:
     event: StoredWebhook | None = None
     try:
         with database.transaction() as connection:
             event = claim_webhook(connection, provider, event_id)
             if event is None:
                 return None
-            state, reason = _outcome(connection, event, now)
+            state, reason = _outcome(connection, event, now, side)
             _save(connection, event, state, now, reason)
             return state
-    except (DataError, IntegrityError, InvalidInput) as error:
+    except (DataError, IntegrityError, InvalidInput, StripeDidNotAnswer, StripeRefused) as error:
         if event is None:
             raise
         log.exception("webhook event %s cannot be applied", event_id)
-        failed: WebhookState = "failed" if event.attempts + 1 >= _MOST_FAILURES else "pending"
+        hopeless = not isinstance(error, StripeDidNotAnswer) and event.attempts + 1 >= _MOST_FAILURES
+        failed: WebhookState = "failed" if hopeless else "pending"
         with database.transaction() as connection:
             _save(connection, event, failed, now, type(error).__name__)
         return failed
@@ -171,13 +204,21 @@ def _save(connection: Connection, event: StoredWebhook, state: WebhookState, now
         record(connection, f"webhook.{state}", event.event_id, now, after={"type": event.type}, reason=reason)
 
 
-def _outcome(connection: Connection, event: StoredWebhook, now: datetime) -> tuple[WebhookState, str | None]:
+def _outcome(
+    connection: Connection, event: StoredWebhook, now: datetime, side: PaymentSide
+) -> tuple[WebhookState, str | None]:
     if event.provider == "paystack":
         return ring(connection, event, now)
+    heeded = heed(connection, side, event, now)
+    if heeded is not None:
+        return heeded
     status = _MOVES.get(event.type)
     if status is None and event.type != _PAYMENT_FAILED:
         return "ignored", "nothing is made of this type"
+    heed_payment(connection, side, event, now)
     about = _Object(_object(_object(event.payload.get("data")).get("object")))
+    if about.is_of_sign_up:
+        return "applied", "what is paid at sign-up is on no invoice of ours"
     invoice = _find(connection, about)
     if invoice is None:
         return _without_invoice(connection, event, about, now)
@@ -259,6 +300,11 @@ class _Object:
     @property
     def period_end(self) -> datetime | None:
         return _instant(self._value.get("period_end"))
+
+    @property
+    def is_of_sign_up(self) -> bool:
+        """Whether it is what Stripe charges as a subscription begins: fees of the time ahead, and no usage."""
+        return self._value.get("billing_reason") == "subscription_create"
 
     @property
     def attempts(self) -> int:

@@ -20,6 +20,10 @@ class StoredKey:
     created_at: datetime
     revoked_at: datetime | None
 
+    def works(self, now: datetime) -> bool:
+        """Whether requests may come with it; one that was replaced works until its overlap is over."""
+        return self.revoked_at is None or self.revoked_at > now
+
 
 def insert_key(connection: Connection, user_id: str, key_hash: bytes, prefix: str, now: datetime) -> None:
     """Store a key of a customer that exists."""
@@ -44,10 +48,13 @@ def keys_of(connection: Connection, user_id: str) -> list[StoredKey]:
     return [StoredKey(**row) for row in rows]
 
 
-def owner_of_key(connection: Connection, key_hash: bytes) -> str | None:
-    """Whose key this is; None where it is nobody's, or revoked."""
+def owner_of_key(connection: Connection, key_hash: bytes, now: datetime) -> str | None:
+    """Whose key this is; None where it is nobody's, or revoked by now."""
     row = first_row(
-        connection, "SELECT user_id FROM api_keys WHERE key_hash = :hash AND revoked_at IS NULL", hash=key_hash
+        connection,
+        "SELECT user_id FROM api_keys WHERE key_hash = :hash AND (revoked_at IS NULL OR revoked_at > :now)",
+        hash=key_hash,
+        now=now,
     )
     return None if row is None else str(row["user_id"])
 

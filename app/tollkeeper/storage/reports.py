@@ -249,6 +249,18 @@ def note_unknown_to_stripe(connection: Connection, until: datetime) -> int:
     )
 
 
+def reject_reported(connection: Connection, identifier: str, reason: str) -> list[UUID]:
+    """Stripe took a report and then could not count it: it waits for a person. The invoices that it belongs to."""
+    rows = all_rows(
+        connection,
+        "UPDATE stripe_reports SET state = 'rejected', next_attempt_at = NULL, last_error = :reason "
+        "WHERE identifier = :identifier AND state <> 'rejected' RETURNING invoice_id",
+        identifier=identifier,
+        reason=reason,
+    )
+    return [row["invoice_id"] for row in rows]
+
+
 def count_unacknowledged(connection: Connection, until: datetime) -> dict[ReportState, int]:
     """How many rows of periods over by `until` Stripe has not acknowledged, by state."""
     rows = all_rows(

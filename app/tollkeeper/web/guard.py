@@ -42,7 +42,7 @@ class CustomerGuard:
     def _by_credential(self, request: Request) -> str:
         key = api_key_in(request.scope)
         if key is not None:
-            return customer_of_key(self._runtime.database, key)
+            return customer_of_key(self._runtime.database, key, self._runtime.clock.now())
         session = request.cookies.get(SESSION_COOKIE)
         if session is None:
             raise CustomerUnknown

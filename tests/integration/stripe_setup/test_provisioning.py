@@ -32,7 +32,7 @@ collect = "off"
 READER = ("POST /v1/billing/meter_events", "GET /v1/*", "GET /v2/*")
 
 
-class Shop:
+class Stand:
     def __init__(self, ledger: Ledger, standin: StripeStandIn, url: str) -> None:
         self.ledger, self.standin, self.url = ledger, standin, url
         self.client = stripe.StripeClient(standin.api_key, base_addresses={"api": url})
@@ -52,20 +52,20 @@ class Shop:
 
 
 @pytest.fixture
-def shop(ledger: Ledger) -> Iterator[Shop]:
+def shop(ledger: Ledger) -> Iterator[Stand]:
     ledger.plan(PRO)
     standin = StripeStandIn(FrozenClock(NOVEMBER), restricted_keys={"rk_test_reader": READER})
     with standin.serve() as server:
-        yield Shop(ledger, standin, server.url)
+        yield Stand(ledger, standin, server.url)
 
 
-def test_a_dry_run_shows_everything_and_makes_nothing(shop: Shop) -> None:
+def test_a_dry_run_shows_everything_and_makes_nothing(shop: Stand) -> None:
     assert set(shop.actions(dry_run=True).values()) == {"make"}
     assert sum(shop.counts().values()) == 0
     assert shop.ledger.rows("SELECT FROM stripe_objects") == []
 
 
-def test_everything_is_made_once_however_often_it_is_run(shop: Shop) -> None:
+def test_everything_is_made_once_however_often_it_is_run(shop: Stand) -> None:
     first = shop.set_up()
     assert {step.action for step in first.steps} == {"make"}
     assert [step.kind for step in first.steps if step.secret] == ["webhook", "thin_webhook"]
@@ -81,7 +81,7 @@ def test_everything_is_made_once_however_often_it_is_run(shop: Shop) -> None:
     }
 
 
-def test_stripe_charges_by_these_prices_what_we_do(shop: Shop) -> None:
+def test_stripe_charges_by_these_prices_what_we_do(shop: Stand) -> None:
     shop.set_up()
     keys = ["tollkeeper:pro:base", "tollkeeper:pro:ai_tokens"]
     found = shop.client.v1.prices.list({"lookup_keys": keys, "expand": ["data.tiers"]})
@@ -95,14 +95,14 @@ def test_stripe_charges_by_these_prices_what_we_do(shop: Shop) -> None:
     assert (tokens.recurring.meter, meter.event_name) == (meter.id, "ai_tokens")
 
 
-def test_our_endpoint_speaks_the_sdks_version(shop: Shop) -> None:
+def test_our_endpoint_speaks_the_sdks_version(shop: Stand) -> None:
     shop.set_up()
     [endpoint] = shop.client.v1.webhook_endpoints.list().data
     assert (endpoint.api_version, endpoint.url) == (stripe.api_version, f"{URL}/webhooks/stripe")
     assert "invoice.paid" in endpoint.enabled_events
 
 
-def test_a_plan_that_charges_something_else_gets_a_new_price_and_the_old_one_is_archived(shop: Shop) -> None:
+def test_a_plan_that_charges_something_else_gets_a_new_price_and_the_old_one_is_archived(shop: Stand) -> None:
     before = {step.key: step.stripe_id for step in shop.set_up().steps}
     shop.ledger.plan(PRO.replace('"0.003"', '"0.004"'))
     assert missing_at_stripe(shop.ledger.database, livemode=False) == ["price tollkeeper:pro:ai_tokens"]
@@ -117,7 +117,7 @@ def test_a_plan_that_charges_something_else_gets_a_new_price_and_the_old_one_is_
 
 
 @pytest.mark.parametrize("path", ["/v1/billing/meters", "/v1/products", "/v1/prices", "/v1/webhook_endpoints"])
-def test_after_an_answer_that_got_lost_the_next_run_finds_what_was_made(shop: Shop, path: str) -> None:
+def test_after_an_answer_that_got_lost_the_next_run_finds_what_was_made(shop: Stand, path: str) -> None:
     shop.standin.inject("drop_after", method="POST", path=path)
     with pytest.raises(StripeDidNotAnswer):
         shop.set_up()
@@ -128,7 +128,7 @@ def test_after_an_answer_that_got_lost_the_next_run_finds_what_was_made(shop: Sh
     assert len(shop.client.v1.webhook_endpoints.list().data) == 1
 
 
-def test_two_that_set_up_at_once_make_everything_once(shop: Shop) -> None:
+def test_two_that_set_up_at_once_make_everything_once(shop: Stand) -> None:
     with ThreadPoolExecutor(2) as pool:
         for run in [pool.submit(shop.set_up) for _ in range(2)]:
             run.result()
@@ -136,13 +136,13 @@ def test_two_that_set_up_at_once_make_everything_once(shop: Shop) -> None:
     assert len(shop.client.v1.billing.meters.list().data) == 1
 
 
-def test_a_key_without_permission_is_told_which_one_it_lacks(shop: Shop) -> None:
+def test_a_key_without_permission_is_told_which_one_it_lacks(shop: Stand) -> None:
     with pytest.raises(PermissionMissing, match="Billing meters: Write") as caught:
         shop.set_up("rk_test_reader")
     assert caught.value.permission == "Billing meters: Write"
 
 
-def test_another_address_gets_another_endpoint_and_the_old_one_goes(shop: Shop) -> None:
+def test_another_address_gets_another_endpoint_and_the_old_one_goes(shop: Stand) -> None:
     shop.set_up()
     done = shop.set_up(public_url="https://elsewhere.example.com/billing")
     assert [step.kind for step in done.steps if step.action == "replace"] == ["webhook", "thin_webhook"]
@@ -150,13 +150,13 @@ def test_another_address_gets_another_endpoint_and_the_old_one_goes(shop: Shop) 
     assert endpoint.url == "https://elsewhere.example.com/billing/webhooks/stripe"
 
 
-def test_without_a_public_address_the_endpoint_is_left_out_and_that_is_said(shop: Shop) -> None:
+def test_without_a_public_address_the_endpoint_is_left_out_and_that_is_said(shop: Stand) -> None:
     step = shop.set_up(public_url=None).steps[-1]
     assert (step.action, step.kind) == ("skip", "webhook")
     assert "TOLLKEEPER_PUBLIC_URL" in str(step.detail)
 
 
-def test_a_plan_that_stripe_cannot_charge_is_named_and_the_others_are_made(shop: Shop) -> None:
+def test_a_plan_that_stripe_cannot_charge_is_named_and_the_others_are_made(shop: Stand) -> None:
     shop.ledger.plan(
         '[plans.floor]\nname = "F"\ncurrency = "usd"\nminimum = "5.00"\n[[plans.floor.prices]]\nprice = "1"\n'
     )

@@ -9,7 +9,9 @@ from tollkeeper_workers.tasks.billing import (
     close_due,
     collect_invoices,
     confirm_reports,
+    enforce_access,
     follow_invoices,
+    link_customers,
     report_owed,
 )
 from tollkeeper_workers.tasks.notices import call_hooks, post_to_slack, send_notices
@@ -30,8 +32,10 @@ TASKS: Mapping[str, Callable[[], None]] = {
         close_due,
         collect_invoices,
         confirm_reports,
+        enforce_access,
         follow_invoices,
         heartbeat,
+        link_customers,
         make_partitions,
         post_to_slack,
         reconcile,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tollkeeper.services import closing, collecting, receiving, reporting
+from tollkeeper.services import closing, collecting, dunning, linking, receiving, reporting
 from tollkeeper_workers.process import runtime
 from tollkeeper_workers.tasks.pacing import go_on
 
@@ -52,4 +52,22 @@ def confirm_reports() -> None:
 def apply_webhooks() -> None:
     """Apply events that are stored and wait."""
     own = runtime()
-    receiving.apply_pending_webhooks(own.database, now=own.clock.now())
+    receiving.apply_pending_webhooks(own.database, now=own.clock.now(), side=own.payment_side)
+
+
+def link_customers() -> None:
+    """Make at Stripe the customers whom it is to bill; nothing where no key is set."""
+    own = runtime()
+    selling, collect = own.selling, own.settings.collect
+    if selling is not None:
+        go_on(
+            own.clock,
+            lambda: linking.link_customers(own.database, selling, now=own.clock.now(), collect=collect).more,
+        )
+
+
+def enforce_access() -> None:
+    """Narrow the access of customers whose payment failed longer ago than the grace, as their plan says."""
+    own = runtime()
+    side = own.payment_side
+    dunning.enforce_access(own.database, now=own.clock.now(), grace=side.grace, default_plan=side.default_plan)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -29,6 +27,7 @@ from tollkeeper.testing.stripe_standin.problem import (
 from tollkeeper.testing.stripe_standin.resources import ROUTES
 from tollkeeper.testing.stripe_standin.routing import Call, Route, find_route
 from tollkeeper.testing.stripe_standin.shapes import read_params
+from tollkeeper.testing.stripe_standin.wire import encoded
 
 _JSON = "application/json"
 _FORM = "application/x-www-form-urlencoded"
@@ -93,7 +92,7 @@ class StripeDoor(Door):
     def _applied(self, route: Route, call: Call) -> Answer:
         try:
             with self.account.lock:
-                return Answer(200, _json(route.operation(self.account, call)))
+                return Answer(200, encoded(route.operation(self.account, call)))
         except Problem as problem:
             return _refusal(problem)
 
@@ -111,7 +110,7 @@ class StripeDoor(Door):
 
 
 def _refusal(problem: Problem) -> Answer:
-    return Answer(problem.status, _json(problem.body))
+    return Answer(problem.status, encoded(problem.body))
 
 
 def _refuse_what_it_cannot_be(request: Request) -> None:
@@ -132,14 +131,3 @@ async def _form(request: Request) -> dict[str, Any]:
     if body and content_type != _FORM:
         raise bad_request(None, f"Invalid request (check that your POST content type is {_FORM}).")
     return read_form(b"&".join(part for part in (query, body) if part))
-
-
-def _json(body: dict[str, Any]) -> bytes:
-    return json.dumps(body, default=_as_text).encode()
-
-
-def _as_text(value: object) -> str:
-    """Decimals are strings in Stripe's JSON, without an exponent."""
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    raise TypeError(f"{type(value).__name__} has no place in an answer")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import Any
 
 from tollkeeper.testing.stripe_standin.account import Account, Body
 from tollkeeper.testing.stripe_standin.delivery import new_event
+from tollkeeper.testing.stripe_standin.wire import as_read
 
 
 def emit(account: Account, event_type: str, about: Body, **overrides: Any) -> Body:
     """Keeps an event about the object as it is now."""
-    return account.keep(new_event(account, event_type, deepcopy(about), **overrides))
+    return account.keep(new_event(account, event_type, as_read(about), **overrides))
 
 
 def emit_thin(account: Account, event_type: str, related: Body, data: Body) -> Body:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from copy import deepcopy
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +17,7 @@ from tollkeeper.testing.stripe_standin.resources import checkout
 from tollkeeper.testing.stripe_standin.resources.meter_events import MeterEventLog
 from tollkeeper.testing.stripe_standin.resources.meters import METER
 from tollkeeper.testing.stripe_standin.resources.payment_methods import attach_card
+from tollkeeper.testing.stripe_standin.wire import as_read
 
 _THIN_REPORT = "v1.billing.meter.error_report_triggered"
 
@@ -31,12 +31,12 @@ class Life:
     def complete_checkout(self, session_id: str, card: str = "pm_card_visa", *, settles_later: bool = False) -> Body:
         """The customer fills in the page; the subscription as it is then. `settles_later`: paid by something slow."""
         with self._account.lock:
-            return deepcopy(checkout.complete(self._account, session_id, card, settles_later=settles_later))
+            return dict(as_read(checkout.complete(self._account, session_id, card, settles_later=settles_later)))
 
     def settle_checkout(self, session_id: str, *, paid: bool) -> Body:
         """A slow payment came through, or did not."""
         with self._account.lock:
-            return deepcopy(checkout.settle_later(self._account, session_id, paid=paid))
+            return dict(as_read(checkout.settle_later(self._account, session_id, paid=paid)))
 
     def give_card(self, customer: str, card: str) -> None:
         """The customer's default card from now on: `pm_card_visa` pays, `pm_card_chargeCustomerFail` does not."""
@@ -56,7 +56,7 @@ class Life:
             subscription = self._account.get("subscription", subscription_id)
             with self._account.at(self._account.time_of(subscription["customer"])):
                 change_status(self._account, subscription, status)
-            return deepcopy(subscription)
+            return dict(as_read(subscription))
 
     def refund(self, invoice_id: str, amount: int) -> Body:
         """Part or all of what was paid for an invoice is given back."""
@@ -105,7 +105,7 @@ class Life:
     def events(self) -> list[Body]:
         """Every event so far as it is sent, oldest first."""
         with self._account.lock:
-            return [deepcopy(as_sent(event)) for event in self._all_events()]
+            return [as_read(as_sent(event)) for event in self._all_events()]
 
     def deliver_events(
         self, url: str, secret: str, *, after: int = 0, signed_at: datetime | None = None
