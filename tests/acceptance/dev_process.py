@@ -73,6 +73,16 @@ class Dev:
 
 @contextmanager
 def dev(folder: Path, *arguments: str) -> Iterator[Dev]:
+    running = _started(folder, arguments)
+    try:
+        yield running
+    finally:
+        if running.process.poll() is None:
+            running.stop()
+
+
+def _started(folder: Path, arguments: tuple[str, ...], tries: int = 5) -> Dev:
+    """Ready to answer. A port that was free a moment ago may be somebody else's by now: then with another one."""
     port, log = free_port(), folder / "dev.log"
     with log.open("wb") as out:
         command = [sys.executable, "-m", "tollkeeper", "dev", "--port", str(port), *arguments]
@@ -80,7 +90,10 @@ def dev(folder: Path, *arguments: str) -> Iterator[Dev]:
     running = Dev(process, port, log)
     try:
         running.wait_until_ready()
-        yield running
-    finally:
-        if process.poll() is None:
-            running.stop()
+    except AssertionError:
+        process.kill()
+        process.wait()
+        if tries and ("address already in use" in running.said() or "is taken by" in running.said()):
+            return _started(folder, arguments, tries - 1)
+        raise
+    return running
