@@ -12,7 +12,7 @@ demo: $(READY)
 	$(BIN)/tollkeeper demo
 
 # Most tests wait for servers, so two processes of them share two cores well; each has servers of its own.
-test: lint
+test: lint .venv/.browser-ready
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --durations=10
 
 lint: $(READY)
@@ -33,6 +33,10 @@ docs: $(READY)
 recording: $(READY)
 	$(BIN)/python docs/record_demo.py
 
+# The README's pictures of the pages, out of a real browser.
+pictures: .venv/.browser-ready
+	TOLLKEEPER_PICTURES=docs/images $(BIN)/python -m pytest tests/browser/test_pictures.py
+
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
@@ -47,4 +51,9 @@ $(READY): requirements.txt pyproject.toml
 
 .venv/.bench-ready: benchmarks/requirements.txt $(READY)
 	$(PIP) --constraint requirements.txt --requirement benchmarks/requirements.txt
+	@touch $@
+
+# Chromium, for the tests of the pages: found on the PATH, else installed with apt-get where that is possible.
+.venv/.browser-ready: $(READY)
+	$(BIN)/python tests/browser/chromium.py
 	@touch $@

@@ -35,7 +35,7 @@ class RevenueChart:
 
     @property
     def width(self) -> int:
-        return 20 * len(self.stacks)
+        return 20 * max(6, len(self.stacks))
 
 
 def desk_view(figures: Mapping[str, Any] | None, say: Callable[..., str]) -> dict[str, Any]:
