@@ -10,7 +10,9 @@ from tollkeeper.cli.edge import runtime
 from tollkeeper.cli.printing import exact, instant, number, print_json, print_table, working
 
 if TYPE_CHECKING:
-    from tollkeeper.services.reconciling import ReconciledPeriod
+    from tollkeeper.services.reconciled import ReconciledPeriod
+    from tollkeeper.storage.collections import Collection
+    from tollkeeper.storage.reports import Report
 
 
 @click.command()
@@ -37,15 +39,28 @@ def reconcile(as_json: bool) -> None:
 
 
 def _print_periods(rows: tuple[ReconciledPeriod, ...]) -> None:
-    header = ("customer", "period", "status", "events", "totals", "billed", "late", "reported", "at Stripe", "")
-    print_table(header, [_row(row) for row in rows], right=frozenset({3, 4, 5, 6, 7, 8}))
+    header: tuple[str, ...] = (
+        "customer",
+        "period",
+        "status",
+        "events",
+        "totals",
+        "billed",
+        "late",
+        "reported",
+        "at Stripe",
+    )
+    collected = any(row.collections for row in rows)
+    header = (*header, *(("to collect", "collected") if collected else ()), "")
+    right = frozenset(range(3, len(header) - 1))
+    print_table(header, [_row(row, collected=collected) for row in rows], right=right)
     click.echo()
     for row in rows:
         for remark in (*(f"DIFFERENCE {difference}" for difference in row.differences), *row.notes):
             click.echo(f"{row.user_id} {instant(row.period.start)}: {remark}")
 
 
-def _row(row: ReconciledPeriod) -> tuple[str, ...]:
+def _row(row: ReconciledPeriod, *, collected: bool) -> tuple[str, ...]:
     return (
         row.user_id,
         f"{instant(row.period.start)} to {instant(row.period.end)}",
@@ -56,8 +71,16 @@ def _row(row: ReconciledPeriod) -> tuple[str, ...]:
         number(row.tokens_late),
         number(row.tokens_reported),
         "-" if row.tokens_at_stripe is None else number(row.tokens_at_stripe),
+        *(_money(row) if collected else ()),
         "ok" if row.ok else "DIFFERS",
     )
+
+
+def _money(row: ReconciledPeriod) -> tuple[str, str]:
+    from tollkeeper.domain.currency import display
+
+    there = "-" if row.amount_collected is None else display(row.amount_collected, row.currency)
+    return display(row.amount_to_collect, row.currency), there
 
 
 def _document(row: ReconciledPeriod) -> dict[str, Any]:
@@ -76,6 +99,34 @@ def _document(row: ReconciledPeriod) -> dict[str, Any]:
         "tokens_late": row.tokens_late,
         "tokens_reported": row.tokens_reported,
         "tokens_at_stripe": None if row.tokens_at_stripe is None else exact(row.tokens_at_stripe),
+        "reports": [_report(report) for report in row.reports],
+        "amount_to_collect": row.amount_to_collect,
+        "collections": [_collection(one) for one in row.collections],
         "differences": row.differences,
         "notes": row.notes,
+    }
+
+
+def _report(report: Report) -> dict[str, Any]:
+    return {
+        "identifier": report.identifier,
+        "event_name": report.event_name,
+        "model_id": report.model_id,
+        "token_type": report.token_type,
+        "revision": report.revision,
+        "value": exact(report.value),
+        "timestamp": report.timestamp,
+        "state": report.state,
+        "last_error": report.last_error,
+    }
+
+
+def _collection(one: Collection) -> dict[str, Any]:
+    return {
+        "invoice_id": str(one.invoice_id),
+        "collector": one.collector,
+        "external_id": one.external_id,
+        "amount": None if one.demand is None else one.demand.total,
+        "state": one.state,
+        "last_error": one.last_error,
     }

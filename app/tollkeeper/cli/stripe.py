@@ -109,10 +109,14 @@ def report(as_of: datetime | None) -> None:
     Can be repeated at any time: Stripe counts once. Exit status 1 while anything is unacknowledged.
     """
     from tollkeeper.services.reporting import report_owed
+    from tollkeeper.services.windowing import enter_windows
 
     here = runtime()
     account = _need_stripe("to report to Stripe")
     with working("Reporting to Stripe"):
+        cadence, collect = here.settings.stripe_cadence, here.settings.collect
+        until = min(here.clock.now(), as_of or here.clock.now())
+        enter_windows(here.database, now=until, cadence=cadence, collect=collect)
         done = report_owed(here.database, account, now=here.clock.now(), as_of=as_of, insist=True)
         while done.more:
             before = done

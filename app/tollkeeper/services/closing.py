@@ -16,10 +16,11 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from tollkeeper.domain.errors import StoreUnavailable, TollkeeperError
 from tollkeeper.domain.sanity import NO_BOUND, SanityBound
-from tollkeeper.services.drafting import Drafting, Outcome
+from tollkeeper.services.drafting import STRIPE_TAKES_LATE, Drafting, Outcome
 from tollkeeper.services.noting import note_alarm, note_close
 from tollkeeper.services.opening import open_missing
 from tollkeeper.services.owing import reports_owed
+from tollkeeper.storage.collections import insert_collections
 from tollkeeper.storage.credits import insert_entries, lock_grants
 from tollkeeper.storage.database import Database
 from tollkeeper.storage.invoices import Collect, insert_drafts, invoices_of
@@ -36,12 +37,9 @@ from tollkeeper.storage.periods import (
     park_periods,
 )
 from tollkeeper.storage.proofs import proven_versions, shared_spans
-from tollkeeper.storage.reports import insert_reports, reports_of
+from tollkeeper.storage.reports import adopt_windows, insert_reports, reports_of
 
 log = logging.getLogger(__name__)
-
-STRIPE_TAKES_LATE = timedelta(minutes=50)
-"""Stripe finalizes its own invoice an hour after the period's end unless told otherwise; ten minutes are left to report."""
 
 _BAD_ROW = (
     DataError,
@@ -115,7 +113,9 @@ def store_outcome(connection: Connection, outcome: Outcome, now: datetime, *, qu
     close_periods(connection, [*outcome.closed, *outcome.billed_late], now)
     insert_drafts(connection, [(draft.invoice, draft.lines) for draft in outcome.drafts])
     insert_entries(connection, outcome.credits, now)
+    insert_collections(connection, outcome.collections)
     insert_reports(connection, outcome.reports)
+    adopt_windows(connection, [(draft.invoice.id, draft.invoice.key) for draft in outcome.drafts])
     park_periods(connection, outcome.parked)
     note_close(connection, outcome, now, quietly=quietly)
 
@@ -185,11 +185,13 @@ class _Run:
         """Owe Stripe what came late to closed periods whose own invoice there still takes it."""
         with self._database.transaction() as connection:
             periods = lock_late_periods(connection, self._due.now - STRIPE_TAKES_LATE, self._due.now)
-            keys = [stored.key for stored in periods if self._drafting.collects(stored) == "meters"]
+            keys = [stored.key for stored in periods]
             invoices, told = invoices_of(connection, keys), reports_of(connection, keys)
             for stored in periods:
-                live = [invoice for invoice, _ in invoices.get(stored.key, []) if invoice.status != "void"]
+                live = [invoice for invoice, _ in invoices[stored.key] if invoice.status != "void"]
                 for invoice in live[-1:]:
+                    if invoice.collect != "meters":
+                        continue
                     insert_reports(
                         connection,
                         reports_owed(

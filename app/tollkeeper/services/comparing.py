@@ -14,10 +14,11 @@ from tollkeeper.storage.invoices import Invoice
 
 
 class Remarks(Protocol):
-    """Where it is written down: what must not be, what is on its way, and what collectors say they are over in all."""
+    """Where it is written down: what must not be, what is on its way, and what ours and the collectors' come to in all."""
 
     differences: list[str]
     notes: list[str]
+    amount_to_collect: int
     amount_collected: int | None
 
 
@@ -25,12 +26,28 @@ def compare_ledger(row: Remarks, invoices: Sequence[Invoice], ledger: Mapping[UU
     """What the ledger of collecting says by itself."""
     for invoice in invoices:
         one = ledger.get(invoice.id)
+        row.amount_to_collect += _to_collect(invoice, one)
         if one is None and invoice.collect == "invoices" and invoice.status == "draft":
             row.notes.append(f"invoice {invoice.id} waits to be collected")
         elif one is not None and one.state == "parked":
             row.differences.append(f"invoice {invoice.id} cannot be collected by {one.collector}: {one.last_error}")
         elif one is not None and one.state in ("pending", "sending"):
-            row.notes.append(f"invoice {invoice.id} is not with {one.collector} yet")
+            late = "late usage on " if one.collector == "stripe_items" else ""
+            why = "" if one.last_error is None else f": {one.last_error}"
+            row.notes.append(f"{late}invoice {invoice.id} is not with {one.collector} yet{why}")
+        elif one is not None and one.state == "issued" and one.demand is not None and invoice.collect == "invoices":
+            asked, ours = one.demand.total, invoice.total_amount
+            if asked != ours:
+                row.differences.append(f"{one.collector} was asked for {asked}, invoice {invoice.id} is over {ours}")
+
+
+def _to_collect(invoice: Invoice, one: Collection | None) -> int:
+    """What of an invoice is to be asked for: all of one that we priced, and what goes onto Stripe's own invoice as items."""
+    if invoice.status == "void":
+        return 0
+    if invoice.collect == "invoices":
+        return invoice.total_amount
+    return one.demand.total if one is not None and one.demand is not None else 0
 
 
 def compare_with_collectors(

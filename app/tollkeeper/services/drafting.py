@@ -6,20 +6,20 @@ The close stores what comes out, a preview throws it away: so a preview says wha
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from tollkeeper.domain.currency import display
 from tollkeeper.domain.errors import TollkeeperError
 from tollkeeper.domain.pricing import Tariff
 from tollkeeper.domain.sanity import NO_BOUND, SanityBound
-from tollkeeper.domain.usage import Key
 from tollkeeper.services.invoicing import Draft, LateUsage, draft_invoice
-from tollkeeper.services.owing import overtold, reports_owed, untold
+from tollkeeper.services.lateness import late_items
+from tollkeeper.services.owing import reports_owed
 from tollkeeper.services.standing import Standing, standings
+from tollkeeper.storage.collections import Collection
 from tollkeeper.storage.credits import Entry
 from tollkeeper.storage.event_sums import Counted, count_events
 from tollkeeper.storage.invoices import Collect, usage_lines_of
@@ -28,6 +28,9 @@ from tollkeeper.storage.plans import load_tariff
 from tollkeeper.storage.reports import Report, reports_of
 
 log = logging.getLogger(__name__)
+
+STRIPE_TAKES_LATE = timedelta(minutes=50)
+"""Stripe finalizes its own invoice an hour after the period's end unless told otherwise; ten minutes are left to report."""
 
 
 @dataclass(slots=True)
@@ -38,6 +41,7 @@ class Outcome:
     billed_late: list[PeriodKey] = field(default_factory=list)
     drafts: list[Draft] = field(default_factory=list)
     reports: list[Report] = field(default_factory=list)
+    collections: list[Collection] = field(default_factory=list)
     parked: dict[PeriodKey, str] = field(default_factory=dict)
     credits: list[Entry] = field(default_factory=list)
 
@@ -61,7 +65,7 @@ class Drafting:
         """Versions of periods whose totals are known to be what their events add up to."""
 
     def decide(
-        self, connection: Connection, periods: Sequence[StoredPeriod], *, rebilled: Collection[PeriodKey] = ()
+        self, connection: Connection, periods: Sequence[StoredPeriod], *, rebilled: Container[PeriodKey] = ()
     ) -> Outcome:
         """What closing these periods comes to; those that are closed already are looked at for late usage.
 
@@ -72,22 +76,22 @@ class Drafting:
         counted = count_events(connection, doubtful)
         late = self._late_usage(connection, [one for one in periods if one.is_late or one.key in rebilled], counted)
         customers = standings(connection, sorted({stored.user_id for stored in periods}))
+        told = reports_of(connection, [stored.key for stored in periods])
         outcome = Outcome()
         for stored in periods:
             if stored.billed_totals is not None:
                 continue
+            if told[stored.key]:
+                # Stripe has heard of it already, so Stripe prices it, whatever the plan says by now.
+                stored = replace(stored, collect="meters")
             difference = _difference(counted, stored)
             if difference is None:
-                difference = self._close_one(connection, stored, late, customers[stored.user_id], outcome)
+                difference = self._close_one(connection, stored, late, customers[stored.user_id], told, outcome)
             if difference is not None:
                 log.error("period %s of customer %r is parked: %s", stored.period.start, stored.user_id, difference)
                 outcome.parked[stored.key] = difference
         outcome.credits = [entry for customer in customers.values() for entry in customer.purse.entries]
         return outcome
-
-    def collects(self, stored: StoredPeriod) -> Collect:
-        """How the period is collected."""
-        return stored.collect or self._collect
 
     def tariff(self, connection: Connection, stored: StoredPeriod) -> Tariff:
         """What the period is priced by."""
@@ -104,6 +108,7 @@ class Drafting:
         stored: StoredPeriod,
         late: list[LateUsage],
         customer: Standing,
+        told: Mapping[PeriodKey, Sequence[Report]],
         outcome: Outcome,
     ) -> str | None:
         """Decide on one period whose totals are proven; the reason why it cannot be billed, if there is one."""
@@ -134,35 +139,51 @@ class Drafting:
             outcome.billed_late.append(one.stored.key)
         outcome.closed.append(stored.key)
         if draft is not None:
-            outcome.drafts.append(self._with_alarm(connection, draft, taken))
-            if draft.invoice.collect == "meters":
-                told = reports_of(connection, [stored.key])[stored.key] if stored.revision > 1 else []
-                outcome.reports += reports_owed(stored, tariff, told, invoice_id=draft.invoice.id, now=self._now)
+            outcome.drafts.append(draft)
+        if (stored.collect or self._collect) == "meters":
+            outcome.reports += reports_owed(
+                stored,
+                tariff,
+                told[stored.key],
+                invoice_id=None if draft is None else draft.invoice.id,
+                now=self._now,
+            )
+            if draft is not None:
+                self._tell_late(draft, taken, told, outcome, gone=stored.left_at is not None)
         return None
+
+    def _tell_late(
+        self,
+        draft: Draft,
+        late: Sequence[LateUsage],
+        told: Mapping[PeriodKey, Sequence[Report]],
+        outcome: Outcome,
+        *,
+        gone: bool,
+    ) -> None:
+        """Have late usage on Stripe's invoices too: on that of its own period, or as an item on the next one.
+
+        What was adjusted by hand goes there as an item, too.
+        """
+        missed = []
+        for one in late:
+            if one.stored.period.end > self._now - STRIPE_TAKES_LATE and told[one.stored.key]:
+                outcome.reports += reports_owed(
+                    one.stored, one.tariff, told[one.stored.key], invoice_id=draft.invoice.id, now=self._now
+                )
+            else:
+                missed.append(one)
+        items = late_items(draft, missed, told)
+        if items is not None:
+            outcome.collections.append(items)
+            if gone:
+                outcome.drafts[-1] = draft.with_alarm("the customer has left: invoice at Stripe what waits there")
 
     def _objection(self, stored: StoredPeriod, draft: Draft, customer: Standing) -> str | None:
         """Why a person should look at the amount first; None once somebody did."""
         if stored.released_at is not None:
             return None
         return self._sanity.objection(draft.charges, customer.charges.get(stored.currency, []), stored.currency)
-
-    def _with_alarm(self, connection: Connection, draft: Draft, late: Sequence[LateUsage]) -> Draft:
-        """Say on the invoice which late usage has missed Stripe's own: it has to be collected there by an item."""
-        told = reports_of(connection, [one.stored.key for one in late]) if late else {}
-        missed = [
-            f"{value} {model} {meter} of {one.stored.period.start:%Y-%m-%d}"
-            for one in late
-            if self.collects(one.stored) == "meters"
-            for (model, meter), value in _misfit(one, told[one.stored.key]).items()
-        ]
-        alarms = [] if draft.invoice.alarm is None else [draft.invoice.alarm]
-        if missed:
-            alarms.append(f"late for Stripe's own invoice, needs an invoice item there: {', '.join(missed)}")
-        adjusted = sum(line.amount for line in draft.lines if line.adjustment_id is not None)
-        if adjusted and draft.invoice.collect == "meters":
-            shown = display(adjusted, draft.invoice.currency)
-            alarms.append(f"adjusted by hand, needs an invoice item at Stripe: {shown}")
-        return replace(draft, invoice=replace(draft.invoice, alarm="; ".join(alarms) or None))
 
     def _late_usage(
         self, connection: Connection, periods: Sequence[StoredPeriod], counted: Mapping[PeriodKey, Counted]
@@ -182,12 +203,6 @@ class Drafting:
                     difference,
                 )
         return late
-
-
-def _misfit(late: LateUsage, told: Sequence[Report]) -> dict[Key, int]:
-    """What Stripe was not told, and below zero what it was told and has been taken back."""
-    over = overtold(late.stored.totals, late.tariff, told)
-    return untold(late.stored.totals, late.tariff, told) | {key: -value for key, value in over.items()}
 
 
 def _difference(counted: Mapping[PeriodKey, Counted], stored: StoredPeriod) -> str | None:

@@ -51,6 +51,11 @@ class Draft:
         """What it charges before credits, in minor units."""
         return sum(line.amount for line in self.lines if line.kind != "credit")
 
+    def with_alarm(self, alarm: str) -> Draft:
+        """The same with one more note for a person to look at."""
+        alarms = [text for text in (self.invoice.alarm, alarm) if text is not None]
+        return replace(self, invoice=replace(self.invoice, alarm="; ".join(alarms)))
+
 
 def draft_invoice(
     stored: StoredPeriod,

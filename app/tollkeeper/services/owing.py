@@ -26,54 +26,61 @@ _PLAIN = re.compile(r"[A-Za-z0-9._-]+")
 
 
 def reports_owed(
-    stored: StoredPeriod, tariff: Tariff, told: Sequence[Report], *, invoice_id: UUID, now: datetime
+    stored: StoredPeriod, tariff: Tariff, told: Sequence[Report], *, invoice_id: UUID | None, now: datetime
 ) -> list[Report]:
     """A report for each model and token type of what Stripe was not `told` of the period before, as one more revision."""
     revision = 1 + max((report.revision for report in told), default=0)
-    reports = []
-    for (model_id, meter), value in untold(stored.totals, tariff, told).items():
-        identifier = identifier_of(stored.user_id, stored.period, model_id, meter, revision)
-        event_name = event_name_of(tariff, (model_id, meter))
-        assert event_name is not None, "what has none is not owed"
-        reports.append(
-            Report(
-                id=uuid5(_REPORTS, identifier),
-                invoice_id=invoice_id,
-                user_id=stored.user_id,
-                period=stored.period,
-                model_id=model_id,
-                token_type=meter,
-                revision=revision,
-                event_name=event_name,
-                identifier=identifier,
-                value=Decimal(value),
-                timestamp=stored.period.last_second,
-                created_at=now,
-            )
-        )
-    return reports
+    return [
+        new_report(stored, tariff, key, value, revision, invoice_id=invoice_id, now=now)
+        for key, value in untold(stored.totals, tariff, told).items()
+    ]
+
+
+def new_report(
+    stored: StoredPeriod,
+    tariff: Tariff,
+    key: Key,
+    value: int,
+    revision: int,
+    *,
+    invoice_id: UUID | None,
+    now: datetime,
+    window: Period | None = None,
+) -> Report:
+    """A row for the ledger, stamped with the last second of its window, or of its period where it has none."""
+    model_id, meter = key
+    identifier = identifier_of(stored.user_id, stored.period, model_id, meter, revision)
+    event_name = event_name_of(tariff, key)
+    assert event_name is not None, "what has none is not owed"
+    return Report(
+        id=uuid5(_REPORTS, identifier),
+        invoice_id=invoice_id,
+        user_id=stored.user_id,
+        period=stored.period,
+        window=window,
+        model_id=model_id,
+        token_type=meter,
+        revision=revision,
+        event_name=event_name,
+        identifier=identifier,
+        value=Decimal(value),
+        timestamp=max((window or stored.period).last_second, stored.period.start),
+        created_at=now,
+    )
 
 
 def untold(totals: Totals, tariff: Tariff, told: Iterable[Report]) -> dict[Key, int]:
     """What of a period's totals Stripe was not told yet, by model and token type, in whole units.
 
-    Fractions are rounded on the period's total, half up, so revisions add up to what one report would have said. Tokens are
-    owed whether they have a price here or not; any other meter only where it has one.
+    Below zero where it was told of something that has been taken back since. Fractions are rounded on the period's total,
+    half up, so revisions add up to what one report would have said. Tokens are owed whether they have a price here or not;
+    any other meter only where it has one.
     """
-    left = {key: round_half_away(total) for key, total in totals.items() if event_name_of(tariff, key) is not None}
+    left = {key: round_half_away(total) for key, total in totals.items()}
     for report in told:
         key = (report.model_id, report.token_type)
         left[key] = left.get(key, 0) - int(report.value)
-    return {key: value for key, value in left.items() if value > 0}
-
-
-def overtold(totals: Totals, tariff: Tariff, told: Iterable[Report]) -> dict[Key, int]:
-    """What Stripe was told beyond a period's totals, because it was taken back since; in whole units."""
-    over: dict[Key, int] = {}
-    for report in told:
-        key = (report.model_id, report.token_type)
-        over[key] = over.get(key, -round_half_away(totals.get(key, 0))) + int(report.value)
-    return {key: value for key, value in over.items() if value > 0 and event_name_of(tariff, key) is not None}
+    return {key: value for key, value in left.items() if value and event_name_of(tariff, key) is not None}
 
 
 def event_name_of(tariff: Tariff, key: Key) -> str | None:

@@ -14,7 +14,8 @@ from tollkeeper.clock import Clock
 from tollkeeper.services.collecting import Collectors
 from tollkeeper.services.noting import note_alarm
 from tollkeeper.services.reading import SumReader
-from tollkeeper.services.reconciling import ReconciledPeriod, compare_page, strays
+from tollkeeper.services.reconciled import ReconciledPeriod
+from tollkeeper.services.reconciling import compare_page, strays
 from tollkeeper.storage.database import Database
 from tollkeeper.storage.reconciliations import ReconcilingRun, begin_run, claim_run, last_run, save_page
 

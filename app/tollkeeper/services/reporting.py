@@ -151,7 +151,7 @@ def applied(doubtful: Sequence[Report], remainder: Decimal) -> frozenset[UUID] |
 
     Where several combinations fit any of them will do: what is left out is sent, and the sum comes out right.
     """
-    if remainder >= sum(report.value for report in doubtful):
+    if remainder >= sum(report.value for report in doubtful) and all(report.value > 0 for report in doubtful):
         return frozenset(report.id for report in doubtful)
     reached: dict[Decimal, frozenset[UUID]] = {Decimal(0): frozenset()}
     for report in doubtful if len(doubtful) <= _MOST_DOUBTFUL else ():
@@ -292,7 +292,8 @@ class _Run:
             call_off_alarm(connection, report.invoice_id, _rejection(report))
             self.acknowledged += 1
             self._record_outcome(connection, done)
-            self.finalize(connection, report.invoice_id)
+            if report.invoice_id is not None:
+                self.finalize(connection, report.invoice_id)
 
     def _put_off(
         self, report: Report, reason: str, *, wait: timedelta, applied: bool = True, alarm: bool = False

@@ -16,7 +16,13 @@ from tollkeeper.storage.periods import PeriodKey, StoredPeriod
 from tollkeeper.storage.totals import Sums
 from tollkeeper.storage.usage_json import parts_from_json
 
-_METERS = (*TOKEN_TYPES, COMPUTE_MINUTES, REQUESTS)
+METERS = (*TOKEN_TYPES, COMPUTE_MINUTES, REQUESTS)
+SUMMED = """
+sum(e.tokens_in - e.cached_tokens_in - e.cache_write_tokens_in) AS input, sum(e.cached_tokens_in) AS cached_input,
+sum(e.cache_write_tokens_in) AS cache_write, sum(e.tokens_out) AS output, sum(e.compute_minutes) AS compute_minutes,
+count(*) AS requests
+"""
+"""A sum for each of the meters, by its name."""
 
 # The outer bounds stand beside the join as constants, so that only the months concerned are opened.
 _EVENTS = """
@@ -26,10 +32,8 @@ JOIN usage_events AS e ON e.user_id = s.user_id AND e."timestamp" >= s.period_st
 _COUNT = (
     """
 SELECT s.user_id, s.period_start, e.model_id, e.revision, e.reverses IS NOT NULL AS taken_back,
-       sum(e.tokens_in - e.cached_tokens_in - e.cache_write_tokens_in) AS input,
-       sum(e.cached_tokens_in) AS cached_input, sum(e.cache_write_tokens_in) AS cache_write,
-       sum(e.tokens_out) AS output, sum(e.compute_minutes) AS compute_minutes, count(*) AS requests
 """
+    + SUMMED
     + _EVENTS
     + """
 WHERE e.billable AND e."timestamp" >= :low AND e."timestamp" < :high AND e.parts IS NULL
@@ -94,7 +98,7 @@ def count_events(connection: Connection, periods: Sequence[StoredPeriod]) -> dic
     for row in all_rows(connection, _COUNT, **spans):
         if row["taken_back"]:
             row[REQUESTS] = -row[REQUESTS]
-        summed: Quantities = {(row["model_id"], meter): row[meter] for meter in _METERS if row[meter]}
+        summed: Quantities = {(row["model_id"], meter): row[meter] for meter in METERS if row[meter]}
         _add(counted, revisions, row, summed)
         counted[row["user_id"], row["period_start"]].events += row[REQUESTS]
     for row in all_rows(connection, _COUNT_UNITS, **spans):

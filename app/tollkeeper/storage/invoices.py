@@ -71,6 +71,10 @@ class Invoice:
     replaced: bool = False
     """Void because its period was drafted anew: what stands on it bills nothing."""
 
+    @property
+    def key(self) -> PeriodKey:
+        return self.user_id, self.period.start
+
 
 _COLUMNS = """
 id, user_id, period_start, period_end, revision, currency, status, total_amount, plan_id, plan_version, collect,
@@ -237,10 +241,13 @@ def finalize_reported(connection: Connection, now: datetime, invoice_id: UUID | 
         f"""
         UPDATE invoices AS i SET status = 'finalized', finalized_at = :now
         WHERE i.status = 'draft' AND i.collect = 'meters' AND i.period_end <= :now
-          AND (i.alarm IS NULL OR EXISTS (SELECT FROM stripe_reports AS r WHERE r.invoice_id = i.id))
+          AND (i.alarm IS NULL OR EXISTS (SELECT FROM stripe_reports AS r WHERE r.invoice_id = i.id)
+               OR EXISTS (SELECT FROM collections AS o WHERE o.invoice_id = i.id))
           AND (CAST(:id AS uuid) IS NULL OR i.id = :id)
           AND NOT EXISTS (SELECT FROM stripe_reports AS r
                           WHERE r.invoice_id = i.id AND r.state NOT IN ('acknowledged', 'confirmed'))
+          AND NOT EXISTS (SELECT FROM collections AS o
+                          WHERE o.invoice_id = i.id AND o.state NOT IN ('issued', 'nothing_due'))
         RETURNING {_COLUMNS}
         """,  # noqa: S608 - put together from constants
         now=now,
@@ -249,8 +256,8 @@ def finalize_reported(connection: Connection, now: datetime, invoice_id: UUID | 
     return [replace(_invoice(row), status="draft", finalized_at=None) for row in rows]
 
 
-def sound_alarm(connection: Connection, invoice_id: UUID, alarm: str) -> None:
-    """Note on an invoice what does not agree, beside what was noted before."""
+def sound_alarm(connection: Connection, invoice_id: UUID | None, alarm: str) -> None:
+    """Note on an invoice what does not agree, beside what was noted before; nowhere where there is none yet."""
     change(
         connection,
         """
@@ -262,7 +269,7 @@ def sound_alarm(connection: Connection, invoice_id: UUID, alarm: str) -> None:
     )
 
 
-def call_off_alarm(connection: Connection, invoice_id: UUID, alarm: str) -> None:
+def call_off_alarm(connection: Connection, invoice_id: UUID | None, alarm: str) -> None:
     """Take back a note, once what it says has been mended; others stay."""
     change(
         connection,

@@ -25,7 +25,7 @@ def stuck_reports(connection: Connection, before: datetime) -> Overdue:
         connection,
         """
         SELECT count(*) AS number, min(created_at) AS since, max(last_error) AS reason FROM stripe_reports
-        WHERE state IN ('pending', 'sending') AND created_at <= :before AND period_end <= :before
+        WHERE state IN ('pending', 'sending') AND created_at <= :before AND coalesce(window_end, period_end) <= :before
         """,
         before,
     )

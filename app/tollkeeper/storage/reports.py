@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
@@ -16,6 +16,8 @@ from tollkeeper.domain.period import Period
 from tollkeeper.storage.database import all_rows, change, first_row
 from tollkeeper.storage.periods import PeriodKey
 
+OVERDUE = timedelta(minutes=45)
+"""Stripe finalizes an hour after a period's end: what is not acknowledged by then needs somebody to look at it."""
 ReportState: TypeAlias = Literal["pending", "sending", "acknowledged", "confirmed", "rejected"]
 
 
@@ -28,9 +30,12 @@ class Report:
     """
 
     id: UUID
-    invoice_id: UUID
+    invoice_id: UUID | None
+    """None for as long as the period is open."""
     user_id: str
     period: Period
+    window: Period | None = None
+    """The part of the period that it is about, where that is not all of it."""
     model_id: str
     token_type: str
     revision: int
@@ -52,6 +57,12 @@ class Report:
     @property
     def idempotency_key(self) -> str:
         return f"{self.identifier}:{self.key_attempt}"
+
+
+def is_overdue(report: Report, now: datetime) -> bool:
+    """Whether Stripe has not acknowledged a report although what it is about has been over for long."""
+    over = report.period.end if report.window is None else report.window.end
+    return report.state in ("pending", "sending", "rejected") and over + OVERDUE <= now
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +95,8 @@ class Candidate:
 
 
 _COLUMNS = """
-r.id, r.invoice_id, r.user_id, r.period_start, r.period_end, r.model_id, r.token_type, r.revision, r.event_name,
+r.id, r.invoice_id, r.user_id, r.period_start, r.period_end, r.window_start, r.window_end, r.model_id,
+r.token_type, r.revision, r.event_name,
 r.identifier, r.value, r."timestamp", r.stripe_customer_id, r.state, r.key_attempt, r.attempts, r.first_sent_at,
 r.last_sent_at, r.next_attempt_at, r.acknowledged_at, r.last_error, r.created_at
 """
@@ -93,6 +105,8 @@ _SENDABLE = """
 r.state = 'pending' AND (r.next_attempt_at IS NULL OR r.next_attempt_at <= :now)
 OR r.state = 'sending' AND r.next_attempt_at <= :now
 """
+# When that is over which a report is about.
+_OVER = "coalesce(r.window_end, r.period_end)"
 _SENDABLE_IF_ASKED = "r.state IN ('pending', 'rejected') OR r.state = 'sending' AND r.next_attempt_at <= :now"
 
 
@@ -129,10 +143,11 @@ def insert_reports(connection: Connection, reports: Iterable[Report]) -> None:
     change(
         connection,
         """
-        INSERT INTO stripe_reports (id, invoice_id, user_id, period_start, period_end, model_id, token_type, revision,
-                                    event_name, identifier, value, "timestamp", created_at)
+        INSERT INTO stripe_reports (id, invoice_id, user_id, period_start, period_end, window_start, window_end, model_id,
+                                    token_type, revision, event_name, identifier, value, "timestamp", created_at)
         SELECT r.* FROM json_to_recordset(CAST(:rows AS json)) AS r(
-            id uuid, invoice_id uuid, user_id text, period_start timestamptz, period_end timestamptz, model_id text,
+            id uuid, invoice_id uuid, user_id text, period_start timestamptz, period_end timestamptz,
+            window_start timestamptz, window_end timestamptz, model_id text,
             token_type text, revision smallint, event_name text, identifier text, value numeric,
             "timestamp" timestamptz, created_at timestamptz)
         """,
@@ -140,10 +155,28 @@ def insert_reports(connection: Connection, reports: Iterable[Report]) -> None:
     )
 
 
+def adopt_windows(connection: Connection, invoices: Iterable[tuple[UUID, PeriodKey]]) -> None:
+    """Give what was told of periods while they were open to the invoices of these periods."""
+    change(
+        connection,
+        """
+        UPDATE stripe_reports AS r SET invoice_id = k.invoice_id
+        FROM json_to_recordset(CAST(:rows AS json)) AS k(invoice_id uuid, user_id text, period_start timestamptz)
+        WHERE r.user_id = k.user_id AND r.period_start = k.period_start AND r.invoice_id IS NULL
+        """,
+        rows=json.dumps(
+            [
+                {"invoice_id": str(invoice_id), "user_id": user_id, "period_start": start.isoformat()}
+                for invoice_id, (user_id, start) in invoices
+            ]
+        ),
+    )
+
+
 def sendable_reports(
     connection: Connection, now: datetime, until: datetime, limit: int, *, insist: bool
 ) -> list[Candidate]:
-    """What can be sent now, oldest period first: of periods over by `until`, of customers who are known to Stripe.
+    """What can be sent now, oldest first: of periods and windows over by `until`, of customers who are known to Stripe.
 
     With `insist` also what waits for a later attempt, and what was rejected; never what is under way.
     """
@@ -151,9 +184,9 @@ def sendable_reports(
         connection,
         f"""
         SELECT r.id, r.user_id FROM stripe_reports AS r JOIN customers AS c ON c.user_id = r.user_id
-        WHERE ({_SENDABLE_IF_ASKED if insist else _SENDABLE}) AND r.period_end <= :until
+        WHERE ({_SENDABLE_IF_ASKED if insist else _SENDABLE}) AND {_OVER} <= :until
           AND coalesce(c.stripe_customer_id, r.stripe_customer_id) IS NOT NULL
-        ORDER BY r.period_end, r.user_id, r.model_id, r.token_type, r.revision LIMIT :limit
+        ORDER BY {_OVER}, r.user_id, r.revision, r.model_id, r.token_type LIMIT :limit
         """,  # noqa: S608 - put together from constants
         now=now,
         until=until,
@@ -243,7 +276,7 @@ def note_unknown_to_stripe(connection: Connection, until: datetime) -> int:
         UPDATE stripe_reports AS r SET last_error = 'the customer has no stripe_customer_id'
         FROM customers AS c
         WHERE c.user_id = r.user_id AND c.stripe_customer_id IS NULL AND r.stripe_customer_id IS NULL
-          AND r.state = 'pending' AND r.period_end <= :until
+          AND r.state = 'pending' AND coalesce(r.window_end, r.period_end) <= :until
         """,
         until=until,
     )
@@ -262,12 +295,12 @@ def reject_reported(connection: Connection, identifier: str, reason: str) -> lis
 
 
 def count_unacknowledged(connection: Connection, until: datetime) -> dict[ReportState, int]:
-    """How many rows of periods over by `until` Stripe has not acknowledged, by state."""
+    """How many rows of periods and windows over by `until` Stripe has not acknowledged, by state."""
     rows = all_rows(
         connection,
         """
         SELECT state, count(*) AS n FROM stripe_reports
-        WHERE state IN ('pending', 'sending', 'rejected') AND period_end <= :until GROUP BY state
+        WHERE state IN ('pending', 'sending', 'rejected') AND coalesce(window_end, period_end) <= :until GROUP BY state
         """,
         until=until,
     )
@@ -320,7 +353,7 @@ def save_unconfirmed(connection: Connection, one: Sum, reason: str, again_at: da
         reason=reason,
         again=again_at,
     )
-    return sorted({row["invoice_id"] for row in rows})
+    return sorted({row["invoice_id"] for row in rows if row["invoice_id"] is not None})
 
 
 def reports_of(connection: Connection, keys: Iterable[PeriodKey]) -> dict[PeriodKey, list[Report]]:
@@ -342,7 +375,9 @@ def reports_of(connection: Connection, keys: Iterable[PeriodKey]) -> dict[Period
 
 
 def _report(row: dict[str, Any]) -> Report:
-    return Report(period=Period(row.pop("period_start"), row.pop("period_end")), **row)
+    start, end = row.pop("window_start"), row.pop("window_end")
+    period = Period(row.pop("period_start"), row.pop("period_end"))
+    return Report(period=period, window=None if start is None else Period(start, end), **row)
 
 
 def _sum(row: dict[str, Any]) -> Sum:
@@ -352,10 +387,12 @@ def _sum(row: dict[str, Any]) -> Sum:
 def _report_json(report: Report) -> dict[str, Any]:
     return {
         "id": str(report.id),
-        "invoice_id": str(report.invoice_id),
+        "invoice_id": None if report.invoice_id is None else str(report.invoice_id),
         "user_id": report.user_id,
         "period_start": report.period.start.isoformat(),
         "period_end": report.period.end.isoformat(),
+        "window_start": None if report.window is None else report.window.start.isoformat(),
+        "window_end": None if report.window is None else report.window.end.isoformat(),
         "model_id": report.model_id,
         "token_type": report.token_type,
         "revision": report.revision,

@@ -67,6 +67,7 @@ def waiting_for_a_person(connection: Connection) -> dict[str, int]:
         """
         SELECT (SELECT count(*) FROM usage_periods WHERE status = 'parked') AS "parked periods",
                (SELECT count(*) FROM stripe_reports WHERE state = 'rejected') AS "rejected reports",
+               (SELECT count(*) FROM collections WHERE state = 'parked') AS "invoices that nobody collects",
                (SELECT count(*) FROM invoices WHERE alarm IS NOT NULL) AS "invoices with an alarm",
                (SELECT count(*) FROM webhook_events WHERE state = 'failed') AS "failed webhook events",
                (SELECT count(*) FROM notice_deliveries WHERE state = 'parked')

@@ -188,7 +188,7 @@ class TestAtStripe:
         ledger.close(as_of=JANUARY)
         assert [(i["total_amount"], i["alarm"]) for i in ledger.invoices()] == [(5, None), (10, None)]
 
-    def test_what_comes_after_that_is_an_alarm_on_the_invoice_that_bills_it(self, ledger: Ledger) -> None:
+    def test_what_comes_after_that_is_an_item_on_stripes_next_invoice(self, ledger: Ledger) -> None:
         ledger.plan(CENT)
         ledger.customer()
         ledger.use(tokens_in=5)
@@ -197,10 +197,52 @@ class TestAtStripe:
         ledger.close(now=LATE)
         ledger.close(as_of=JANUARY)
         assert self.reports(ledger) == [(1, "input", 5)]
-        assert [invoice["alarm"] for invoice in ledger.invoices()] == [
-            None,
-            "late for Stripe's own invoice, needs an invoice item there: 7 gpt-4o input of 2026-11-01",
+        [items] = ledger.rows("SELECT * FROM collections")
+        assert (items["collector"], items["invoice_id"]) == ("stripe_items", ledger.invoices()[1]["id"])
+        assert [(line["amount"], line["description"]) for line in items["demand"]["lines"]] == [
+            (7, "Late usage of 2026-11-01 to 2026-12-01: *, *: +7")
         ]
+        assert [invoice["alarm"] for invoice in ledger.invoices()] == [None, None]
+
+    def test_an_item_says_what_stripe_has_not_priced_by_a_report_or_an_item_before(self, ledger: Ledger) -> None:
+        ledger.plan(CENT)
+        ledger.customer()
+        ledger.use(tokens_in=5)
+        ledger.close(now=DECEMBER + timedelta(minutes=5))
+        ledger.use(tokens_in=7, stored=DECEMBER + timedelta(minutes=20))
+        ledger.close(now=DECEMBER + timedelta(minutes=21))
+        ledger.use(tokens_in=20, stored=LATE)
+        ledger.close(as_of=JANUARY)
+        ledger.use(tokens_in=300, stored=JANUARY + timedelta(days=2))
+        ledger.close(as_of=FEBRUARY)
+        assert self.reports(ledger) == [(1, "input", 5), (2, "input", 7)]
+        rows = ledger.rows("SELECT * FROM collections ORDER BY created_at")
+        assert [[line["amount"] for line in row["demand"]["lines"]] for row in rows] == [[20], [300]]
+        # ours bills the second revision with the next invoice, Stripe has it on the first: in all the same
+        assert [invoice["total_amount"] for invoice in ledger.invoices()] == [5, 27, 300]
+
+    def test_what_is_worth_nothing_makes_no_item(self, ledger: Ledger) -> None:
+        ledger.plan(
+            CENT.replace('price = "0.01"', 'tiers = [{ up_to = 100, price = "0" }, { up_to = "inf", price = "1" }]')
+        )
+        ledger.customer()
+        ledger.use(tokens_in=5)
+        ledger.close()
+        ledger.use(tokens_in=7, stored=LATE)
+        ledger.close(as_of=JANUARY)
+        assert ledger.rows("SELECT * FROM collections") == []
+
+    def test_what_waits_for_a_customer_who_has_left_is_an_alarm_too(self, ledger: Ledger) -> None:
+        ledger.plan(CENT)
+        ledger.customer()
+        ledger.use(tokens_in=5)
+        ledger.close()
+        ledger.use(tokens_in=7, stored=LATE)
+        ledger.use(tokens_in=1, at=DECEMBER)
+        ledger.run("UPDATE customers SET status = 'closed', closed_at = :at", at=DECEMBER + timedelta(days=5))
+        ledger.close(as_of=JANUARY)
+        alarm = ledger.invoices()[1]["alarm"]
+        assert alarm == "the customer has left: invoice at Stripe what waits there"
 
     def test_where_stripe_prices_nothing_there_is_nothing_to_tell_it(self, ledger: Ledger) -> None:
         ledger.collect = "off"

@@ -10,6 +10,8 @@ import pytest
 from integration.closing.ledger import DECEMBER, JANUARY, NOVEMBER
 from integration.collecting.conftest import CUSTOMER, PRICED_BY_US, Collecting
 from tollkeeper.services.collecting import CollectingSummary
+from tollkeeper.services.reconciled import ReconciledPeriod
+from tollkeeper.services.reconciling import reconcile
 from tollkeeper.testing import FaultKind
 
 INVOICES, ITEMS, FINALIZE = "/v1/invoices", "/v1/invoiceitems", "/v1/invoices/*/finalize"
@@ -256,3 +258,54 @@ def test_the_row_says_word_for_word_what_is_sent(collecting: Collecting) -> None
     demand: dict[str, Any] = collecting.rows()[0]["demand"]
     assert [line["amount"] for line in demand["lines"]] == [100, 1_000]
     assert datetime.fromisoformat(demand["period"][0]) == datetime(2026, 11, 1, tzinfo=UTC)
+
+
+class TestReconciling:
+    def seen(self, collecting: Collecting, *, ask: bool = True) -> ReconciledPeriod:
+        collectors = collecting.collectors if ask else {}
+        [row] = reconcile(collecting.ledger.database, now=collecting.clock.now(), collectors=collectors).rows
+        return row
+
+    def test_ours_and_the_collectors_amounts_stand_side_by_side(self, collecting: Collecting) -> None:
+        collecting.close(100)
+        row = self.seen(collecting)
+        assert (row.ok, row.amount_to_collect, row.amount_collected) == (True, 1_100, None)
+        assert row.notes == [f"invoice {collecting.invoice()['id']} waits to be collected"]
+        collecting.collect()
+        row = self.seen(collecting)
+        assert (row.ok, row.amount_to_collect, row.amount_collected, row.notes) == (True, 1_100, 1_100, [])
+        row = self.seen(collecting, ask=False)
+        assert (row.ok, row.amount_to_collect, row.amount_collected) == (True, 1_100, None)
+
+    def test_what_is_on_its_way_is_a_note_and_what_is_parked_a_difference(self, collecting: Collecting) -> None:
+        collecting.close(100)
+        collecting.standin.inject(FaultKind.RATE_LIMIT, method="POST", path=INVOICES)
+        collecting.collect()
+        row = self.seen(collecting)
+        assert row.ok
+        assert row.notes == [
+            f"invoice {collecting.invoice()['id']} is on its way to stripe: too many calls at the moment"
+        ]
+        collecting.standin.delete_customer(CUSTOMER)
+        collecting.collect(insist=True)
+        row = self.seen(collecting)
+        assert not row.ok
+        assert "cannot be collected by stripe" in row.differences[0]
+
+    def test_another_amount_at_the_collector_is_a_difference(self, collecting: Collecting) -> None:
+        collecting.close(100)
+        collecting.collect()
+        collecting.ledger.run("UPDATE collections SET demand = jsonb_set(demand, '{lines,0,amount}', '99')")
+        [theirs] = collecting.at_stripe()
+        ours = collecting.invoice()["id"]
+        assert self.seen(collecting).differences == [
+            f"stripe was asked for 1099, invoice {ours} is over 1100",
+            f"{theirs['id']} is over 1100 usd at stripe, ours over 1099 usd",
+        ]
+
+    def test_an_answer_that_does_not_come_is_said(self, collecting: Collecting) -> None:
+        collecting.close(100)
+        collecting.collect()
+        collecting.standin.inject(FaultKind.DROP_BEFORE)
+        [difference] = self.seen(collecting).differences
+        assert "is not known" in difference

@@ -9,7 +9,8 @@ import pytest
 
 from integration.closing.ledger import CENT, DECEMBER, JANUARY, NOVEMBER, TIERED, WITH_FEE, Ledger
 from integration.reporting.conftest import CUSTOMER, Reporting
-from tollkeeper.services.reconciling import ReconciledPeriod, Reconciliation, reconcile
+from tollkeeper.services.reconciled import ReconciledPeriod
+from tollkeeper.services.reconciling import Reconciliation, reconcile
 
 
 def seen(reporting: Reporting) -> Reconciliation:
@@ -57,10 +58,11 @@ def test_late_usage_is_shown_as_pending_and_is_no_difference(reporting: Reportin
     reporting.ledger.close(as_of=JANUARY)
     november, december = seen(reporting).rows
     assert (november.ok, november.tokens_late, november.amount_billed) == (True, 0, 107)
-    assert november.notes == ["model-0 input: 7 were billed and are in no report"]
+    assert november.notes == []
     assert december.ok
     assert len(december.notes) == 1
-    assert december.notes[0].startswith("alarm: late for Stripe's own invoice")
+    assert december.notes[0].startswith("late usage on invoice")
+    assert december.amount_to_collect == 7
 
 
 def test_base_fees_and_discounts_are_no_differences(ledger: Ledger) -> None:
@@ -160,3 +162,12 @@ def test_many_customers_are_all_looked_at(ledger: Ledger, monkeypatch: pytest.Mo
     ledger.close()
     found = reconcile(ledger.database, now=DECEMBER)
     assert [row.tokens_billed for row in found.rows] == list(range(7))
+
+
+def test_reports_that_wait_for_long_are_an_alarm(reporting: Reporting) -> None:
+    reporting.close(100, stripe=None)
+    reporting.clock.set(DECEMBER + timedelta(minutes=44))
+    assert only(seen(reporting)).notes == ["1 reports are not acknowledged yet"]
+    reporting.clock.set(DECEMBER + timedelta(minutes=45))
+    alarm = "alarm: 1 reports have not been acknowledged for 45 minutes"
+    assert only(seen(reporting)).notes == ["1 reports are not acknowledged yet", alarm]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tollkeeper.services import closing, collecting, dunning, linking, receiving, reporting
+from datetime import timedelta
+
+from tollkeeper.services import closing, collecting, dunning, linking, receiving, reporting, windowing
 from tollkeeper_workers.process import runtime
 from tollkeeper_workers.tasks.pacing import go_on
 
@@ -22,10 +24,17 @@ def close_due() -> None:
 
 
 def report_owed() -> None:
-    """Tell Stripe what closed periods owe; nothing where no key is set."""
+    """Tell Stripe what closed periods owe, and days or hours that are over; nothing where no key is set."""
     own = runtime()
     stripe = own.stripe
     if stripe is not None:
+        windowing.enter_windows(
+            own.database,
+            now=own.clock.now(),
+            cadence=own.settings.stripe_cadence,
+            collect=own.settings.collect,
+            grace=timedelta(seconds=own.settings.close_grace_seconds),
+        )
         go_on(own.clock, lambda: reporting.report_owed(own.database, stripe, now=own.clock.now()).more)
 
 
