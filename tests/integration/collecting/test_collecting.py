@@ -284,7 +284,7 @@ class TestReconciling:
         row = self.seen(collecting)
         assert row.ok
         assert row.notes == [
-            f"invoice {collecting.invoice()['id']} is on its way to stripe: too many calls at the moment"
+            f"invoice {collecting.invoice()['id']} is not with stripe yet: too many calls at the moment"
         ]
         collecting.standin.delete_customer(CUSTOMER)
         collecting.collect(insist=True)
