@@ -21,6 +21,7 @@ __all__ = ["main"]
         "customers": ("tollkeeper.cli.customers", "Add customers and choose their plans."),
         "credits": ("tollkeeper.cli.credits", "Grant prepaid money and tokens."),
         "keys": ("tollkeeper.cli.keys", "Issue, list, rotate and revoke API keys."),
+        "checkout": ("tollkeeper.cli.checkout", "Make the page at Stripe on which a customer subscribes."),
         "usage": ("tollkeeper.cli.usage", "Show, import and rate usage."),
         "invoices": ("tollkeeper.cli.invoices", "Draft, preview, explain and list invoices."),
         "stripe": ("tollkeeper.cli.stripe", "Set Stripe up, and report what is owed."),

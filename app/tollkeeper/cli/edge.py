@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 
 MISTAKES = frozenset(
     {
+        "already_subscribed",
         "customer_exists",
         "extra_missing",
         "invalid_input",
         "not_found",
+        "not_set_up",
         "plan_file_error",
+        "plan_unfit",
         "setting_missing",
         "stripe_customer_taken",
     }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from tollkeeper.domain.demand import Demand, DemandLine
 from tollkeeper.payments.collector import CollectorStatus, Standing
+from tollkeeper.payments.invoice_event import OUR_INVOICE
 from tollkeeper.payments.outcome import OutcomeUnknown, Refused, Trouble
 from tollkeeper.payments.stripe import StripePayments
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from stripe._stripe_object import UntypedStripeObject
     from stripe.params import InvoiceCreateParams, InvoiceItemCreateParams
 
-OUR_INVOICE = "tollkeeper_invoice_id"
 _OUR_LINE = "tollkeeper_line"
 _PAGE = 100
 _CLOCKS_DISAGREE = timedelta(hours=1)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tollkeeper.payments.invoice_event import FIRST_FEE
 from tollkeeper.payments.outcome import OutcomeUnknown, Trouble
 from tollkeeper.payments.stripe import StripePayments, StripeRefused
 
@@ -21,7 +22,7 @@ Result = TypeVar("Result")
 OUR_USER = "tollkeeper_user_id"
 OUR_PLAN = "tollkeeper_plan"
 OUR_CHECKOUT = "tollkeeper_checkout"
-FIRST_FEE = "tollkeeper_first_fee"
+
 _PAGE = 100
 _CLOCKS_DISAGREE = timedelta(hours=1)
 

@@ -7,11 +7,10 @@ over from an event: where it says another amount than ours, ours stays and an al
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
@@ -19,6 +18,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from tollkeeper.acting import acting_as
 from tollkeeper.domain.customer import plain_text
 from tollkeeper.domain.errors import InvalidInput, StoreUnavailable, TollkeeperError
+from tollkeeper.payments.invoice_event import InvoiceEvent
 from tollkeeper.payments.signature import verify_paystack, verify_stripe
 from tollkeeper.payments.stripe import StripeDidNotAnswer, StripeRefused
 from tollkeeper.services.heeding import heed, heed_payment
@@ -30,6 +30,7 @@ from tollkeeper.storage.database import Database
 from tollkeeper.storage.invoices import (
     Invoice,
     InvoiceStatus,
+    lines_of,
     lock_by_period,
     lock_by_stripe_id,
     lock_invoice,
@@ -216,7 +217,7 @@ def _outcome(
     if status is None and event.type != _PAYMENT_FAILED:
         return "ignored", "nothing is made of this type"
     heed_payment(connection, side, event, now)
-    about = _Object(_object(_object(event.payload.get("data")).get("object")))
+    about = InvoiceEvent(event.payload)
     if about.is_of_sign_up:
         return "applied", "what is paid at sign-up is on no invoice of ours"
     invoice = _find(connection, about)
@@ -244,7 +245,7 @@ def _outcome(
     return "applied", None
 
 
-def _find(connection: Connection, about: _Object) -> Invoice | None:
+def _find(connection: Connection, about: InvoiceEvent) -> Invoice | None:
     """Our invoice: by Stripe's id, else by our own in its metadata, else by customer and exact end of the period."""
     found = None if about.id is None else lock_by_stripe_id(connection, about.id)
     if found is None and about.our_id is not None:
@@ -258,7 +259,7 @@ def _find(connection: Connection, about: _Object) -> Invoice | None:
 
 
 def _without_invoice(
-    connection: Connection, event: StoredWebhook, about: _Object, now: datetime
+    connection: Connection, event: StoredWebhook, about: InvoiceEvent, now: datetime
 ) -> tuple[WebhookState, str]:
     """It may have come before our own close; of a customer who is not ours nothing is to be expected."""
     ours = about.our_id is not None or (about.customer is not None and is_stripe_customer(connection, about.customer))
@@ -267,89 +268,25 @@ def _without_invoice(
     return "ignored", "it is about no invoice of ours"
 
 
-def _compare(connection: Connection, invoice: Invoice, about: _Object, status: InvoiceStatus, now: datetime) -> None:
+def _compare(
+    connection: Connection, invoice: Invoice, about: InvoiceEvent, status: InvoiceStatus, now: datetime
+) -> None:
     """Note on the invoice where Stripe's money is not ours."""
-    for alarm in about.differences(invoice, status):
+    for alarm in _differences(connection, invoice, about, status):
         log.error("invoice %s: %s", invoice.id, alarm)
         sound_alarm(connection, invoice.id, alarm)
         note_alarm(connection, f"invoice {invoice.id}: {alarm}", now, user_id=invoice.user_id)
 
 
-class _Object:
-    """Stripe's invoice in an event: what is read of it, where it has the right shape."""
-
-    def __init__(self, value: Mapping[str, Any]) -> None:
-        self._value = value
-
-    @property
-    def id(self) -> str | None:
-        return _text(self._value.get("id"))
-
-    @property
-    def customer(self) -> str | None:
-        customer = self._value.get("customer")
-        return _text(customer.get("id") if isinstance(customer, dict) else customer)
-
-    @property
-    def our_id(self) -> UUID | None:
-        try:
-            return UUID(_text(_object(self._value.get("metadata")).get("tollkeeper_invoice_id")) or "")
-        except ValueError:
-            return None
-
-    @property
-    def period_end(self) -> datetime | None:
-        return _instant(self._value.get("period_end"))
-
-    @property
-    def is_of_sign_up(self) -> bool:
-        """Whether it is what Stripe charges as a subscription begins: fees of the time ahead, and no usage."""
-        return self._value.get("billing_reason") == "subscription_create"
-
-    @property
-    def attempts(self) -> int:
-        """How often payment was tried, this time included."""
-        count = self._value.get("attempt_count")
-        return count if type(count) is int and 0 < count < 1000 else 1
-
-    @property
-    def next_attempt_at(self) -> datetime | None:
-        return _instant(self._value.get("next_payment_attempt"))
-
-    @property
-    def payment_url(self) -> str | None:
-        """The page where it can be paid."""
-        url = self._value.get("hosted_invoice_url")
-        return url if isinstance(url, str) else None
-
-    def moved_at(self, status: InvoiceStatus) -> datetime | None:
-        """When it became what the event says."""
-        name = {"void": "voided_at", "uncollectible": "marked_uncollectible_at"}.get(status, f"{status}_at")
-        return _instant(_object(self._value.get("status_transitions")).get(name))
-
-    def differences(self, invoice: Invoice, status: InvoiceStatus) -> list[str]:
-        """What of its money is not as on our invoice: the total before tax, the currency, and what was paid of it."""
-        found = []
-        amounts = [self._value.get(name) for name in ("total_excluding_tax", "total", "amount_due", "amount_paid")]
-        stated = next((amount for amount in amounts if type(amount) is int), None)
-        currency = str(self._value.get("currency") or invoice.currency).lower()
-        if (stated, currency) != (stated if stated is None else invoice.total_amount, invoice.currency):
-            ours = f"{invoice.total_amount} {invoice.currency}"
-            found.append(f"Stripe's {self.id} is over {stated} {currency}, ours over {ours}")
-        due, paid = self._value.get("amount_due"), self._value.get("amount_paid")
-        if status == "paid" and type(due) is int and type(paid) is int and paid < due:
-            found.append(f"Stripe's {self.id} was paid {paid} of {due} {currency}")
-        return found
-
-
-def _object(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and 0 < len(value) <= 255 else None
-
-
-def _instant(value: object) -> datetime | None:
-    """Unix seconds, between the years 1970 and 9999."""
-    return datetime.fromtimestamp(value, UTC) if isinstance(value, int) and 0 < value < 253_402_300_800 else None
+def _differences(connection: Connection, invoice: Invoice, about: InvoiceEvent, status: InvoiceStatus) -> Iterator[str]:
+    """What of Stripe's money is not as on our invoice: the amount, the currency, and what was paid of it."""
+    theirs, ours, what = about.total, invoice.total_amount, ""
+    if about.usage_total is not None:
+        fees = sum(line.amount for line in lines_of(connection, invoice.id) if line.kind == "base_fee")
+        theirs, ours, what = about.usage_total, invoice.total_amount - fees, " of usage"
+    currency = about.currency or invoice.currency
+    if theirs is not None and (theirs, currency) != (ours, invoice.currency):
+        yield f"Stripe's {about.id} is over {theirs} {currency}{what}, ours over {ours} {invoice.currency}{what}"
+    if status == "paid" and about.shortfall is not None:
+        paid, due = about.shortfall
+        yield f"Stripe's {about.id} was paid {paid} of {due} {currency}"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tollkeeper.settings import Settings
     from tollkeeper.web.account import CustomerPages
     from tollkeeper.web.api import CustomerApi
+    from tollkeeper.web.checkout import Checkout
     from tollkeeper.web.rendering import Renderer
     from tollkeeper.web.strings import Catalogues
 
@@ -49,6 +50,7 @@ def billing_routes(
     from tollkeeper.runtime import Runtime
     from tollkeeper.web.account import CustomerPages
     from tollkeeper.web.api import CustomerApi
+    from tollkeeper.web.checkout import Checkout
     from tollkeeper.web.desk.deeds import DeskDeeds
     from tollkeeper.web.desk.guard import DeskGuard
     from tollkeeper.web.desk.pages import DeskPages
@@ -62,6 +64,7 @@ def billing_routes(
     renderer = Renderer(Appearance(brand, home_url, sheet, strings or {}))
     guard = CustomerGuard(runtime, identify)
     pages = CustomerPages(runtime, guard, renderer)
+    checkout = Checkout(runtime, guard, renderer)
     desk_guard = DeskGuard(runtime, operator)
     desk = DeskPages(runtime, desk_guard, renderer)
     deeds = DeskDeeds(runtime, desk_guard, renderer, desk.refresh)
@@ -75,6 +78,7 @@ def billing_routes(
         routes=[
             *_machine_routes(runtime),
             *_customer_routes(pages, CustomerApi(runtime, guard)),
+            *_checkout_routes(checkout),
             *desk_routes(desk, deeds),
             *_asset_routes(renderer),
         ],
@@ -106,6 +110,17 @@ def _customer_routes(pages: CustomerPages, api: CustomerApi) -> list[BaseRoute]:
         Route("/api/invoices", api.invoices),
         Route("/api/invoices/{invoice_id}", api.invoice),
         Route("/openapi.json", api.description),
+    ]
+
+
+def _checkout_routes(checkout: Checkout) -> list[BaseRoute]:
+    return [
+        Route("/api/checkout", checkout.start, methods=["POST"]),
+        Route("/api/checkout/claim", checkout.claim, methods=["POST"]),
+        Route("/api/portal", checkout.portal_address, methods=["POST"]),
+        Route("/checkout/done", checkout.done, methods=["GET"]),
+        Route("/checkout/done", checkout.show_key, methods=["POST"]),
+        Route("/portal", checkout.portal, methods=["GET"]),
     ]
 
 
