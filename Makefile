@@ -25,6 +25,10 @@ lint: $(READY)
 bench: .venv/.bench-ready
 	$(BIN)/python benchmarks/request_path.py $(BENCH)
 
+# Closing ten thousand customers: a million events in two minutes, or as many as asked for: make scale SCALE="--events 20000000"
+scale: $(READY)
+	$(BIN)/python benchmarks/close.py $(SCALE)
+
 # The pages of docs/reference, out of the code, on a PostgreSQL that is started for it.
 docs: $(READY)
 	$(BIN)/python docs/build_reference.py

@@ -52,8 +52,9 @@ SELECT user_id, %(start)s, %(end)s, 'pro', 1, 'usd', 1, sum(events), sum(tokens)
        CASE WHEN %(closed)s THEN jsonb_object_agg(model_id, meters) END, 0.4 * sum(events),
        CASE WHEN %(closed)s THEN 'closed' ELSE 'open' END, CASE WHEN %(closed)s THEN 2 ELSE 1 END
 FROM (SELECT user_id, model_id, count(*) AS events, sum(tokens_in + tokens_out) AS tokens,
-             jsonb_build_object('input', sum(tokens_in - cached_tokens_in), 'cached_input', sum(cached_tokens_in),
-                                'output', sum(tokens_out), 'requests', count(*)) AS meters
+             jsonb_strip_nulls(jsonb_build_object(
+                 'input', sum(tokens_in - cached_tokens_in), 'cached_input', nullif(sum(cached_tokens_in), 0),
+                 'output', sum(tokens_out), 'requests', count(*))) AS meters
       FROM {name} GROUP BY user_id, model_id) AS summed
 GROUP BY user_id
 """
