@@ -98,3 +98,10 @@ def identifier_of(user_id: str, period: Period, model_id: str, meter: str, revis
     if len(readable) <= MOST_BYTES and all(_PLAIN.fullmatch(part) for part in parts):
         return readable
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def next_identifier(identifier: str) -> str:
+    """Another one for the same thing, where Stripe has taken the first one and not counted it: `…:r1.2`, then `…:r1.3`."""
+    base, _, number = identifier.rpartition(".")
+    again = f"{base}.{int(number) + 1}" if base and re.fullmatch("[0-9]{1,4}", number) else f"{identifier}.2"
+    return again if len(again) <= MOST_BYTES else hashlib.sha256(again.encode()).hexdigest()

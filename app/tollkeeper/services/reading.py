@@ -19,6 +19,8 @@ class Untold:
 
     reason: str
     for_now: bool
+    gone: bool = False
+    """Stripe has no such customer, so it counts nothing."""
 
 
 _MOST_FAILURES_IN_A_ROW = 3
@@ -50,7 +52,8 @@ class SumReader:
             return total.normalize()
         except (StripeDidNotAnswer, StripeRefused) as error:
             self._failures += error.transient
-            return Untold(str(error), for_now=error.transient)
+            gone = isinstance(error, StripeRefused) and error.outcome.code == "resource_missing"
+            return Untold(str(error), for_now=error.transient, gone=gone)
 
 
 def span_of_sum(period: Period) -> tuple[datetime, datetime]:

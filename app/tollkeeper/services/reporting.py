@@ -27,6 +27,7 @@ from tollkeeper.payments.outcome import (
     Refused,
 )
 from tollkeeper.services.noting import note_alarm, note_moves
+from tollkeeper.services.owing import next_identifier
 from tollkeeper.services.reading import SumReader, Untold
 from tollkeeper.services.retrying import LONGEST_WAIT, wait_after
 from tollkeeper.storage.audit import record
@@ -38,7 +39,9 @@ from tollkeeper.storage.reports import (
     Sum,
     claim_report,
     count_unacknowledged,
+    lock_sum,
     note_unknown_to_stripe,
+    reject_reported,
     same_sum,
     save_confirmed,
     save_report,
@@ -137,7 +140,7 @@ def confirm_reported(
 ) -> Confirming:
     """Read back what was acknowledged at least `settle` ago: what Stripe's sums agree with becomes confirmed.
 
-    A sum that still differs after an hour is an alarm on its invoices.
+    A sum that still differs after an hour is an alarm on its invoices, and what it lacks is rejected.
     """
     run = _Run(database, stripe, now)
     with database.transaction() as connection:
@@ -177,7 +180,7 @@ class _Run:
     def report(self, candidate: Candidate) -> None:
         """Send one row, or settle it by reading where it is too late to send it again."""
         report = self._claim(candidate)
-        if report is not None and self._is_too_old(report):
+        if report is not None and self._must_be_read_first(report):
             report = self._claim(candidate) if self._settle_by_reading(report) else None
         if report is not None:
             self.sent += 1
@@ -200,7 +203,23 @@ class _Run:
             for invoice_id in save_unconfirmed(connection, one, reason, self._now + LOOK_AGAIN):
                 if alarm:
                     sound_alarm(connection, invoice_id, reason)
+            if alarm:
+                self._reject_missing(connection, one, total, reason)
         return False
+
+    def _reject_missing(self, connection: Connection, one: Sum, total: Decimal | Untold, reason: str) -> None:
+        """Park what Stripe took and has not counted, where its sum tells which that is."""
+        rows = lock_sum(connection, one)
+        waiting = [row for row in rows if row.state == "acknowledged"]
+        there: frozenset[UUID] | None = frozenset()
+        if isinstance(total, Decimal):
+            there = applied(waiting, total - sum(row.value for row in rows if row.state == "confirmed"))
+        elif not total.gone:
+            there = None
+        for row in waiting if there is not None else ():
+            if there is not None and row.id not in there:
+                self._record_outcome(connection, replace(row, state="rejected", last_error=reason))
+                reject_reported(connection, row.identifier, reason)
 
     def finalize(self, connection: Connection, invoice_id: UUID | None = None) -> None:
         """Let drafts (or one) be final that Stripe was told all of."""
@@ -224,7 +243,7 @@ class _Run:
             # A refusal is stored under its key like any answer.
             key_attempt = report.key_attempt + (report.state == "rejected")
             claimed = replace(report, state="sending", key_attempt=key_attempt, next_attempt_at=self._now + LEASE)
-            if not self._is_too_old(report):
+            if not self._must_be_read_first(report):
                 claimed = replace(
                     claimed,
                     attempts=report.attempts + 1,
@@ -234,8 +253,10 @@ class _Run:
             save_report(connection, claimed, claimed=claimed.attempts)
             return claimed
 
-    def _is_too_old(self, report: Report) -> bool:
-        return report.first_sent_at is not None and self._now - report.first_sent_at > IDENTIFIER_KNOWN_FOR
+    def _must_be_read_first(self, report: Report) -> bool:
+        """Whether Stripe would not know it again: it was sent long ago, or taken once and not counted."""
+        too_old = report.first_sent_at is not None and self._now - report.first_sent_at > IDENTIFIER_KNOWN_FOR
+        return too_old or report.was_taken
 
     def _send(self, report: Report) -> MeterEventOutcome:
         assert report.stripe_customer_id is not None, "rows without one are not sendable"
@@ -374,9 +395,14 @@ def _unsent(report: Report) -> Report:
 
 
 def _anew(report: Report) -> Report:
-    """The row after Stripe's sum has shown that nothing of it was applied."""
+    """The row after Stripe's sum has shown that nothing of it was applied.
+
+    What Stripe had taken needs another identifier, because it knows the old one, counted or not.
+    """
     return replace(
         report,
+        identifier=next_identifier(report.identifier) if report.was_taken else report.identifier,
+        acknowledged_at=None,
         state="pending",
         key_attempt=report.key_attempt + 1,
         attempts=0,

@@ -58,6 +58,11 @@ class Report:
     def idempotency_key(self) -> str:
         return f"{self.identifier}:{self.key_attempt}"
 
+    @property
+    def was_taken(self) -> bool:
+        """Whether Stripe acknowledged it once and could not count it then."""
+        return self.acknowledged_at is not None and self.state not in ("acknowledged", "confirmed")
+
 
 def is_overdue(report: Report, now: datetime) -> bool:
     """Whether Stripe has not acknowledged a report although what it is about has been over for long."""
@@ -237,7 +242,8 @@ def save_report(connection: Connection, report: Report, *, claimed: int) -> bool
             connection,
             """
             UPDATE stripe_reports
-            SET stripe_customer_id = :stripe_customer_id, state = :state, key_attempt = :key_attempt, attempts = :attempts,
+            SET identifier = :identifier, stripe_customer_id = :stripe_customer_id, state = :state,
+                key_attempt = :key_attempt, attempts = :attempts,
                 first_sent_at = :first_sent_at, last_sent_at = :last_sent_at, next_attempt_at = :next_attempt_at,
                 acknowledged_at = :acknowledged_at, last_error = :last_error
             WHERE id = :id AND state IN ('pending', 'sending', 'rejected')
@@ -342,6 +348,16 @@ def save_confirmed(connection: Connection, one: Sum) -> None:
     )
 
 
+def lock_sum(connection: Connection, one: Sum) -> list[Report]:
+    """The rows of a sum that Stripe has acknowledged, locked."""
+    rows = all_rows(
+        connection,
+        f"SELECT {_COLUMNS} FROM stripe_reports AS r {_OF_CUSTOMER} ORDER BY r.id FOR UPDATE",  # noqa: S608 - from constants
+        **one.parameters,
+    )
+    return [_report(row) for row in rows]
+
+
 def save_unconfirmed(connection: Connection, one: Sum, reason: str, again_at: datetime) -> list[UUID]:
     """Note why a sum is not confirmed, and when to look again; the invoices concerned."""
     rows = all_rows(
@@ -405,10 +421,11 @@ def _report_json(report: Report) -> dict[str, Any]:
 
 
 _CHANGING = (
-    "id", "stripe_customer_id", "state", "key_attempt", "attempts", "first_sent_at", "last_sent_at", "next_attempt_at",
+    "id", "identifier", "stripe_customer_id", "state", "key_attempt", "attempts", "first_sent_at", "last_sent_at", "next_attempt_at",
     "acknowledged_at", "last_error",
 )  # fmt: skip
-_OF_SUM = """
+_OF_CUSTOMER = """
 WHERE user_id = :user AND event_name = :event_name AND period_start = :start AND stripe_customer_id = :customer
-  AND state = 'acknowledged'
+  AND state IN ('acknowledged', 'confirmed')
 """
+_OF_SUM = f"{_OF_CUSTOMER} AND state = 'acknowledged'"

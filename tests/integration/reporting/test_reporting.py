@@ -334,7 +334,41 @@ class TestReadingBack:
         alarm = "Stripe refused: No such customer: 'cus_unknown_there'"
         assert reporting.ledger.invoices()[0]["alarm"] == alarm
         assert alarm in caplog.text
-        assert reporting.states() == ["acknowledged"]
+        assert reporting.states() == ["rejected"]
+
+    def test_what_stripe_took_and_did_not_count_is_parked_and_sent_under_another_identifier_once_mended(
+        self, reporting: Reporting
+    ) -> None:
+        reporting.close(100, 60)
+        reporting.report()
+        self.forget(reporting, value=60)
+        reporting.wait(hours=2)
+        assert reporting.confirm().differing == 1
+        assert reporting.states() == ["acknowledged", "rejected"]
+        assert "Stripe counts 100 ai_tokens, reported were 160" in reporting.ledger.invoices()[0]["alarm"]
+        assert reporting.report().sent == 0, "a person has to ask for it"
+
+        assert reporting.report(insist=True).acknowledged == 1
+        assert reporting.counted() == 160
+        first, second = (event["identifier"] for event in reporting.standin.meter_events()[1:])
+        assert second == f"{first}.2"
+        reporting.wait(hours=2)
+        assert reporting.confirm().confirmed == 1
+
+    def test_what_was_rejected_and_is_in_the_sum_all_the_same_is_not_sent_again(self, reporting: Reporting) -> None:
+        reporting.close(100, 60)
+        reporting.report()
+        reporting.ledger.run("UPDATE stripe_reports SET state = 'rejected' WHERE value = 60")
+        reporting.wait(hours=2)
+        assert reporting.report(insist=True).acknowledged == 1
+        assert len(reporting.sent()) == 2
+        assert reporting.counted() == 160
+
+    def forget(self, reporting: Reporting, value: int) -> None:
+        """Stripe finds something wrong with an event that it has taken."""
+        reporting.standin.reject_event(
+            next(e["identifier"] for e in reporting.standin.meter_events() if e["payload"]["value"] == str(value))
+        )
 
     def test_a_run_ends_at_its_limit_and_says_that_there_is_more(self, reporting: Reporting) -> None:
         for n in range(3):

@@ -114,6 +114,13 @@ class StripeStandIn(Life):
 
     # What goes wrong
 
+    def reject_event(self, identifier: str, code: str = "meter_event_invalid_value") -> None:
+        """Lets a meter event that was taken not be counted after all; its identifier stays known."""
+        with self._account.lock:
+            for event in self._account.part(MeterEventLog).events:
+                if event.body["identifier"] == identifier:
+                    event.status, event.reason = "rejected", code
+
     def inject(
         self,
         kind: FaultKind | str,
