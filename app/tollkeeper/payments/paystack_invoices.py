@@ -114,15 +114,8 @@ class PaystackInvoices:
         return self._payments.transaction(reference)
 
     def _request_instead(self, demand: Demand) -> Standing | Trouble:
-        """A request for what could not be charged: the one that is there, or a new one, compared before it goes out."""
-        found = self._requests(demand)
-        if isinstance(found, Trouble):
-            return found
-        final = [standing for standing in found if standing.status not in ("draft", "void")]
-        if final:
-            return final[0]
-        drafts = [standing for standing in found if standing.status == "draft"]
-        draft = drafts[0] if drafts else self._draft(demand)
+        """A request for what could not be charged, compared before it goes out; what is there already, `find` has found."""
+        draft = self._draft(demand)
         if isinstance(draft, Trouble):
             return draft
         if (draft.total, draft.currency) != (demand.total, demand.currency):

@@ -18,9 +18,11 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from tollkeeper.domain.demand import Demand
+from tollkeeper.domain.reference import read_charge_reference
 from tollkeeper.payments.collector import CollectorStatus, InvoiceCollector, Standing
 from tollkeeper.payments.outcome import Failed, OutcomeUnknown, RateLimited, Refused, Trouble
 from tollkeeper.services.demanding import demand_for
+from tollkeeper.services.failing import DECLINED, OVERDUE, note_failed, note_made_good
 from tollkeeper.services.noting import note_moves
 from tollkeeper.services.retrying import LONGEST_WAIT, wait_after
 from tollkeeper.storage.collections import (
@@ -203,6 +205,7 @@ class _Run:
                 # A charge that was under way has failed, say: it takes another to have the money.
                 return reopen_collection(connection, one.invoice_id)
             _compare(connection, one, found)
+            self._note_payment(connection, one, invoice, found)
             settled = found.status in ("paid", "void")
             look_again_at(connection, one.invoice_id, None if settled else self._now + LOOK_AGAIN)
             return _move_on(connection, invoice, found, self._now)
@@ -314,6 +317,11 @@ class _Run:
         """The row with the collector's name for the draft, stored before anything is put on it."""
         if one.external_id == (draft.external_id or None):
             return one
+        if _charge_failed(one, draft):
+            with self._database.transaction() as connection:
+                invoice = lock_invoice(connection, one.invoice_id)
+                assert invoice is not None, "its ledger row refers to it"
+                note_failed(connection, invoice, self._now, DECLINED)
         return self._save(replace(one, external_id=draft.external_id or None))
 
     def _finish(self, one: Collection, draft: Standing) -> Standing | None:
@@ -352,10 +360,22 @@ class _Run:
                 call_off_alarm(connection, one.invoice_id, _parked_note(one))
                 if one.collector != "stripe_items":
                     _compare(connection, one, standing)
+                    self._note_payment(connection, one, invoice, standing)
                     if one.collector == "stripe":
                         name_stripe_invoice(connection, one.invoice_id, standing.external_id)
                     _move_on(connection, invoice, standing, self._now)
         self._failures = 0
+
+    def _note_payment(self, connection: Connection, one: Collection, invoice: Invoice, standing: Standing) -> None:
+        """Stripe tells of failed payments itself; at Paystack they are seen."""
+        if one.collector != "paystack":
+            return
+        if _charge_failed(one, standing):
+            note_failed(connection, invoice, self._now, DECLINED)
+        if standing.status == "open" and _is_overdue(one, self._now):
+            note_failed(connection, invoice, self._now, OVERDUE)
+        if standing.status in ("paid", "void"):
+            note_made_good(connection, invoice, self._now)
 
     def _record(self, one: Collection, trouble: Trouble) -> None:
         self._count_failure(trouble)
@@ -431,6 +451,16 @@ def _frozen(one: Collection) -> Demand:
 def _is_too_old(one: Collection, now: datetime) -> bool:
     """Whether its first key may be forgotten: then nothing is sent on hope."""
     return one.first_sent_at is not None and now - one.first_sent_at > KEY_KNOWN_FOR
+
+
+def _charge_failed(one: Collection, standing: Standing) -> bool:
+    """Whether a charge was named first, and something else stands in its place."""
+    return bool(one.external_id and read_charge_reference(one.external_id)) and one.external_id != standing.external_id
+
+
+def _is_overdue(one: Collection, now: datetime) -> bool:
+    days = None if one.demand is None else one.demand.days_until_due
+    return days is not None and one.issued_at is not None and one.issued_at + timedelta(days=days) < now
 
 
 def _parked_note(one: Collection) -> str:

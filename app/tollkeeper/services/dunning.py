@@ -19,6 +19,7 @@ from tollkeeper.storage.database import Database
 from tollkeeper.storage.dunning import (
     Access,
     access_of,
+    customers_made_good,
     failing_customers,
     failing_since,
     save_access,
@@ -35,9 +36,9 @@ _ENDED = frozenset({"canceled"})
 def enforce_access(
     database: Database, *, now: datetime, grace: timedelta, default_plan: str | None = None, limit: int = 100
 ) -> int:
-    """Narrow the access of customers whose grace is over; how many."""
+    """Narrow the access of customers whose grace is over, and widen it again for those who have paid; how many."""
     with database.transaction() as connection:
-        users = failing_customers(connection, now - grace, limit)
+        users = failing_customers(connection, now - grace, limit) + customers_made_good(connection, limit)
     for user_id in users:
         with database.transaction() as connection:
             settle_access(connection, user_id, now, grace=grace, default_plan=default_plan)

@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 
 from tollkeeper.domain.errors import InvalidInput
 from tollkeeper.domain.reference import read_charge_reference
+from tollkeeper.services.noting import note_alarm
 from tollkeeper.storage.collections import Collection, collection_named, collections_of, look_again_at
 from tollkeeper.storage.invoices import sound_alarm
 from tollkeeper.storage.webhooks import StoredWebhook, WebhookState
@@ -71,6 +72,7 @@ def ring(connection: Connection, event: StoredWebhook, now: datetime) -> tuple[W
         return "ignored", "it is about no invoice of ours"
     if event.type in _ALARMS:
         sound_alarm(connection, found.invoice_id, _ALARMS[event.type])
+        note_alarm(connection, f"invoice {found.invoice_id}: {_ALARMS[event.type]}", now, user_id=found.user_id)
         return "applied", None
     if found.state == "issued":
         look_again_at(connection, found.invoice_id, now)

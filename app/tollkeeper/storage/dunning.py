@@ -43,6 +43,16 @@ def note_settled(connection: Connection, stripe_invoice_id: str, user_id: str, a
     )
 
 
+def failures_noted(connection: Connection, stripe_invoice_id: str) -> int:
+    """How many attempts to collect an invoice are known to have failed."""
+    row = first_row(
+        connection,
+        "SELECT attempts FROM payment_failures WHERE stripe_invoice_id = :invoice",
+        invoice=stripe_invoice_id,
+    )
+    return 0 if row is None else int(row["attempts"])
+
+
 def failing_since(connection: Connection, user_id: str) -> datetime | None:
     """Since when a payment of the customer's has been failing; None where none is."""
     row = first_row(
@@ -66,6 +76,23 @@ def failing_customers(connection: Connection, failed_before: datetime, limit: in
         ORDER BY f.user_id LIMIT :limit
         """,
         before=failed_before,
+        limit=limit,
+    )
+    return [row["user_id"] for row in rows]
+
+
+def customers_made_good(connection: Connection, limit: int) -> list[str]:
+    """Customers whose access was narrowed although every failed payment is made good, and no subscription ended or stopped."""
+    rows = all_rows(
+        connection,
+        """
+        SELECT c.user_id FROM customers AS c
+        WHERE c.access IS NOT NULL
+          AND EXISTS (SELECT FROM payment_failures AS f WHERE f.user_id = c.user_id)
+          AND NOT EXISTS (SELECT FROM payment_failures AS f WHERE f.user_id = c.user_id AND f.resolved_at IS NULL)
+          AND NOT EXISTS (SELECT FROM subscriptions AS s WHERE s.user_id = c.user_id)
+        ORDER BY c.user_id LIMIT :limit
+        """,
         limit=limit,
     )
     return [row["user_id"] for row in rows]

@@ -12,6 +12,7 @@ from tollkeeper.domain.errors import InvalidInput
 from tollkeeper.domain.reference import charge_reference
 from tollkeeper.services.authorizing import choose_card, forget_card, stored_cards
 from tollkeeper.services.collecting import CollectingSummary
+from tollkeeper.services.dunning import enforce_access
 
 from .conftest import ADA, NAIRA, Collecting
 
@@ -290,6 +291,75 @@ def test_a_card_is_chosen_by_its_last_digits_and_its_code_is_in_no_trail(collect
     assert code not in str(trail)
     with pytest.raises(InvalidInput, match="4081"):
         choose_card(collecting.ledger.database, collecting.payments, "ada", "9999", collecting.clock.now())
+
+
+# Payments that fail
+
+
+def notices(collecting: Collecting) -> list[str]:
+    rows = collecting.ledger.rows("SELECT kind FROM notices WHERE kind = 'payment.failed' ORDER BY created_at")
+    return [row["kind"] for row in rows]
+
+
+def access(collecting: Collecting, *, grace: int = 7) -> str | None:
+    """What the sweep leaves Ada."""
+    enforce_access(collecting.ledger.database, now=collecting.clock.now(), grace=timedelta(days=grace))
+    [row] = collecting.ledger.rows("SELECT access FROM customers WHERE user_id = 'ada'")
+    return None if row["access"] is None else str(row["access"])
+
+
+STRICT = NAIRA.replace("base_fee", 'on_unpaid = "suspend"\nbase_fee')
+
+
+@pytest.mark.parametrize("kind", ["none", "drop_after", "error_after"])
+def test_a_declined_card_is_told_once_and_suspends_after_the_grace_until_it_is_paid(
+    collecting: Collecting, kind: str
+) -> None:
+    collecting.close(100, plan=STRICT)
+    collecting.card("failed")
+    if kind != "none":
+        collecting.standin.inject(kind, method="POST", path="/paymentrequest")
+    for _ in range(3):
+        collecting.collect()
+        collecting.wait(minutes=31)
+
+    assert notices(collecting) == ["payment.failed"]
+    assert access(collecting) is None
+    collecting.wait(days=8)
+    assert access(collecting) == "suspended"
+
+    (request,) = collecting.payable()
+    collecting.standin.pay(request["request_code"])
+    collecting.follow(insist=True)
+    assert collecting.invoice()["status"] == "paid"
+    assert access(collecting) is None
+    assert len(notices(collecting)) == 1
+
+
+def test_a_request_that_nobody_pays_in_time_is_a_failed_payment(collecting: Collecting) -> None:
+    collecting.close(100, plan=STRICT.replace("base_fee", "days_until_due = 14\nbase_fee"))
+    collecting.collect()
+    collecting.wait(days=13)
+    collecting.follow(insist=True)
+    assert notices(collecting) == []
+
+    collecting.wait(days=2)
+    for _ in range(2):
+        collecting.follow(insist=True)
+
+    assert notices(collecting) == ["payment.failed"]
+    assert access(collecting) is None
+    collecting.wait(days=8)
+    assert access(collecting) == "suspended"
+
+
+def test_who_pays_at_once_never_failed(collecting: Collecting) -> None:
+    collecting.close(100, plan=STRICT)
+    collecting.card()
+    collecting.collect()
+
+    assert notices(collecting) == []
+    assert collecting.ledger.rows("SELECT * FROM payment_failures") == []
 
 
 # Webhooks
