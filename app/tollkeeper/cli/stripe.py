@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ import click
 
 from tollkeeper.cli.edge import Mistake, runtime
 from tollkeeper.cli.instant import INSTANT
-from tollkeeper.cli.printing import print_table, working
+from tollkeeper.cli.printing import print_json, print_table, working
 from tollkeeper.domain.errors import SettingMissing
 
 if TYPE_CHECKING:
@@ -132,4 +132,28 @@ def report(as_of: datetime | None) -> None:
         f"invoices finalized {done.finalized}"
     )
     if done.unacknowledged:
+        click.get_current_context().exit(1)
+
+
+@stripe.command()
+@click.option("--stand-in", is_flag=True, help="Against the stand-in, even where a key is set.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def rehearse(stand_in: bool, as_json: bool) -> None:
+    """Live a customer's life on test clocks: subscribe, use, fail to pay, change the plan, cancel. Compare all figures.
+
+    In a sandbox where STRIPE_API_KEY is the key of one, else against the stand-in, and always with a database of its own.
+    Exit status 1 where Stripe's figures are not ours.
+    """
+    from tollkeeper.rehearsal.running import rehearse as run
+
+    settings = runtime().settings
+    key = None if stand_in or settings.stripe_api_key is None else settings.stripe_api_key.get_secret_value()
+    figures = run(key, settings.stripe_api_base, lambda step: click.echo(step, err=True))
+    if as_json:
+        print_json({"ok": figures.ok, "figures": [{**asdict(row), "agrees": row.agrees} for row in figures.rows]})
+    else:
+        rows = [(row.what, row.ours, row.stripes, "" if row.agrees else "DIFFERS") for row in figures.rows]
+        print_table(("", "ours", "Stripe's", ""), rows)
+        click.echo("Stripe's figures are ours." if figures.ok else "Stripe's figures are not ours.")
+    if not figures.ok:
         click.get_current_context().exit(1)

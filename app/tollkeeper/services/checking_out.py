@@ -108,13 +108,15 @@ def start_checkout(
     with database.transaction() as connection:
         customer = load_customer(connection, validate_user_id(user_id))
         plan = load_plan(connection, plain_text(plan_id, "plan"))
-        prices = _sellable(connection, selling, customer, plan, collect)
+        if (plan.collect or collect) != "meters":
+            raise InvalidInput("plan", f'one that Stripe charges (collect = "meters"), not {plan.id}')
+        sold = subscription_params(connection, selling.livemode, customer, plan)
     at_stripe = linked_customer(database, selling, user_id, now)
     claim = random(32).hex()
     checkout = Checkout(uuid4(), user_id, plan.id, None, _hash(claim), "open", None, None)
     with database.transaction() as connection:
         insert_checkout(connection, checkout, now)
-    params = _params(checkout, customer, plan, prices, at_stripe, success_url, cancel_url)
+    params = _params(checkout, sold, at_stripe, success_url, cancel_url)
     session_id, url = selling.open_checkout(params, f"checkout:{checkout.id}")
     with database.transaction() as connection:
         name_session(connection, checkout.id, session_id)
@@ -161,46 +163,41 @@ def open_portal(
     return selling.open_portal(linked_customer(database, selling, user_id, now), portal.stripe_id, return_url)
 
 
-def _sellable(
-    connection: Connection, selling: StripeSelling, customer: Customer, plan: Plan, collect: Collect
-) -> list[dict[str, Any]]:
-    """The lines of the page, where this customer may subscribe to this plan."""
-    if (plan.collect or collect) != "meters":
-        raise InvalidInput("plan", f'one that Stripe charges (collect = "meters"), not {plan.id}')
+def subscription_params(connection: Connection, livemode: bool, customer: Customer, plan: Plan) -> dict[str, Any]:
+    """What the customer's subscription to the plan is to be, in the words of Stripe's API; refusals as `start_checkout`."""
     check_continues(connection, customer, plan)
     for one in subscriptions_of(connection, customer.user_id):
         if one.live:
             raise AlreadySubscribed(customer.user_id, one.period_end)
-    known = objects_in_use(connection, selling.livemode)
-    lines = []
+    known = objects_in_use(connection, livemode)
+    items = []
     for price in wanted_by(plan).prices:
         found = known.get(("price", price.lookup_key))
         if found is None or found.fingerprint != price.fingerprint:
             raise NotSetUp(f"the price {price.lookup_key}")
-        lines.append({"price": found.stripe_id, **({"quantity": 1} if price.meter is None else {})})
-    return lines
+        items.append({"price": found.stripe_id, **({"quantity": 1} if price.meter is None else {})})
+    return {
+        "items": items,
+        "metadata": {OUR_USER: customer.user_id, OUR_PLAN: plan.id},
+        "billing_cycle_anchor_config": anchor_of(plan, customer),
+        "proration_behavior": "none",
+    }
 
 
 def _params(
-    checkout: Checkout,
-    customer: Customer,
-    plan: Plan,
-    lines: list[dict[str, Any]],
-    at_stripe: str,
-    success_url: str,
-    cancel_url: str | None,
+    checkout: Checkout, sold: dict[str, Any], at_stripe: str, success_url: str, cancel_url: str | None
 ) -> dict[str, Any]:
-    metadata = {OUR_USER: checkout.user_id, OUR_PLAN: plan.id, OUR_CHECKOUT: str(checkout.id)}
+    metadata = {**sold["metadata"], OUR_CHECKOUT: str(checkout.id)}
     return {
         "mode": "subscription",
         "customer": at_stripe,
-        "line_items": lines,
+        "line_items": sold["items"],
         "success_url": success_url,
         "metadata": metadata,
         "subscription_data": {
             "metadata": metadata,
-            "billing_cycle_anchor_config": anchor_of(plan, customer),
-            "proration_behavior": "none",
+            "billing_cycle_anchor_config": sold["billing_cycle_anchor_config"],
+            "proration_behavior": sold["proration_behavior"],
         },
         **({} if cancel_url is None else {"cancel_url": cancel_url}),
         **({"client_reference_id": checkout.user_id} if len(checkout.user_id) <= 200 else {}),

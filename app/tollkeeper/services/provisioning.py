@@ -74,18 +74,21 @@ def set_up(
     collect: Collect = "meters",
     public_url: str | None = None,
     dry_run: bool = False,
+    endpoints: bool = True,
 ) -> Setup:
     """Find or make everything that the plans need; with `dry_run` only look.
 
     `collect` is for plans that do not say; `public_url` is where the billing routes are reached from outside. What was made
-    is remembered even where a later step fails.
+    is remembered even where a later step fails. Without `endpoints` the portal and the webhooks are left alone.
     """
     wanted, unfit = _wanted(database, collect)
     run = _Run(database, catalog, now, dry_run=dry_run)
     with database.transaction() as guard:
         if not dry_run:
             lock_setup(guard)  # two at once would each make what both miss
-        steps = [*_catalog(run, wanted), run.portal(public_url), *_endpoints(run, public_url)]
+        steps = list(_catalog(run, wanted))
+        if endpoints:
+            steps += [run.portal(public_url), *_endpoints(run, public_url)]
     return Setup(tuple(steps), tuple(unfit))
 
 
