@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +15,7 @@ from faults.proxy import Proxy
 from integration.metering.conftest import NOW, ask, closed
 from tollkeeper import MeteringMiddleware
 from tollkeeper.counters.redis import Question, RedisCounters, Spend
+from tollkeeper.domain.pricing import FINE
 from tollkeeper.testing.clock import FrozenClock
 
 BUDGET = STORE_BUDGET + REDIS_BUDGET + STORE_BUDGET + SLACK
@@ -168,6 +168,7 @@ def test_a_counter_that_would_overflow_leaves_the_decision_to_postgresql(site: S
 
     async def day() -> list[int]:
         statuses = [(await ask(middleware, key, CHAT)).status]
+        await middleware._loops.own().metering.idle()
         with site.counters() as counters:
             [state] = [name for name in counters.keys("tk:*") if counters.hget(name, "ready")]
             counters.hset(state, "held_tokens", str(2**63 - 1))
@@ -200,22 +201,22 @@ def test_a_script_whose_answer_is_lost_places_one_hold(site: Site) -> None:
 def test_an_answer_to_a_cancelled_call_is_never_taken_for_that_of_the_next(site: Site) -> None:
     def question(spent: int, user: str) -> Question:
         return Question(
-            id=uuid4(), user_id=user, period_start=NOW, bound=Decimal(1), soft=False, cap=10**9, tokens=1, free_until=-1,
-            spend=Spend(1, Decimal(spent), 0), now=NOW, expires_at=NOW.replace(year=2027), rate_limit=0, window_seconds=0,
+            id=uuid4(), user_id=user, period_start=NOW, bound=FINE, soft=False, cap=10**9, tokens=1, free_until=-1,
+            spend=Spend(1, spent * FINE, 0), now=NOW, expires_at=NOW.replace(year=2027), rate_limit=0, window_seconds=0,
         )  # fmt: skip
 
     async def day() -> None:
         async with Proxy(site.redis_url) as proxy:
             counters = RedisCounters(proxy.url, budget_seconds=2)
             for n in range(10):
-                await counters.seed(f"u{n}", NOW, Spend(1, Decimal(n), 0), [])
+                await counters.seed(f"u{n}", NOW, Spend(1, n * FINE, 0), [])
             proxy.delay = 0.03
             for n in range(10):
                 given_up = asyncio.create_task(counters.ask(question(n, f"u{n}")))
                 await asyncio.sleep(0.01)
                 given_up.cancel()
                 other = (n + 1) % 10
-                assert (await counters.ask(question(other, f"u{other}"))).spent == other
+                assert (await counters.ask(question(other, f"u{other}"))).spent == other * FINE
             await counters.close()
 
     asyncio.run(day())
@@ -228,14 +229,15 @@ def test_what_gathered_during_a_long_outage_is_sent_a_little_at_a_time(site: Sit
             with site.counters() as client:
                 client.set("before", 1)
             proxy.delay = 10
-            await counters.settle(uuid4(), "alice", NOW, Spend(1, Decimal(0), 0))
-            await asyncio.gather(
-                *[counters.settle(uuid4(), f"u{n}", NOW, Spend(1, Decimal(n), n)) for n in range(5000)]
-            )
+            counters.settle(uuid4(), "alice", NOW, Spend(1, 0, 0))
+            await counters.idle()
+            for n in range(5000):
+                counters.settle(uuid4(), f"u{n}", NOW, Spend(1, n * FINE, n))
             proxy.delay = 0
             await asyncio.sleep(1.1)
             for _ in range(40):
-                await counters.settle(uuid4(), "alice", NOW, Spend(2, Decimal(0), 0))
+                counters.settle(uuid4(), "alice", NOW, Spend(2, 0, 0))
+                await counters.idle()
             await counters.close()
             with site.counters() as client:
                 return len(client.keys("tk:*"))

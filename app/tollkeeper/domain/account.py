@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from decimal import Decimal
 
 from tollkeeper.domain.errors import TollkeeperError
 from tollkeeper.domain.period import Period
 from tollkeeper.domain.plan import Plan
+from tollkeeper.domain.pricing import FINE, Position
 from tollkeeper.domain.usage import Totals
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Account:
-    """One customer as read from the database, in the period that the request's instant belongs to.
+    """One customer as read from the database, in the period that the request's instant belongs to. Never changed once made.
 
     `plan` carries the limits as they are now, and the tariff that this period is priced by: a period keeps the version it
     began with.
@@ -25,20 +25,22 @@ class Account:
     tariff_plan_id: str
     tariff_version: int
     period: Period
+    position: Position
+    """What was used of each price so far; others read it, so whoever adds to it takes a copy."""
     version: int = 0
     """Grows with every change to the period's totals."""
     tokens: int = 0
     totals: Totals = field(default_factory=dict)
-    """Quantities by model and meter; read only where the tariff's cost depends on them."""
+    """Quantities by model and meter."""
     spent: int = 0
     """Usage charges as an invoice drafted now would say, minor units."""
-    cost_units: Decimal = Decimal(0)
-    """The same, unrounded."""
+    cost: int = 0
+    """The same unrounded, in fine units."""
 
     @property
-    def spend(self) -> Decimal:
-        """What counts against the cap: the rounded bill, or the unrounded one where that is more."""
-        return max(Decimal(self.spent), self.cost_units)
+    def spend(self) -> int:
+        """What counts against the cap, in fine units: the rounded bill, or the unrounded one where that is more."""
+        return max(self.spent * FINE, self.cost)
 
 
 class CustomerUnknown(TollkeeperError):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Literal, TypeAlias, get_args
 
 from tollkeeper.domain.account import Account
+from tollkeeper.domain.pricing import FINE
 from tollkeeper.domain.quota import thresholds_crossed
 
 NoticeKind: TypeAlias = Literal[
@@ -47,15 +47,17 @@ def quota_notices(account: Account, tokens_before: int, tokens: int, spent: int)
     ]  # fmt: skip
 
 
-def spend_cap_notices(account: Account, spend_before: Decimal, spend: Decimal) -> list[Notice]:
-    """Near the spend cap at 80 %, and reached. A cap that was raised makes for new ones."""
+def spend_cap_notices(account: Account, spend_before: int, spend: int) -> list[Notice]:
+    """Near the spend cap at 80 %, and reached. A cap that was raised makes for new ones. Spend is in fine units."""
     cap = account.plan.spend_cap
+    if cap is None:
+        return []
     return [
         _notice(
-            CAP_THRESHOLDS[threshold], account, f"of {cap}", int(spend),
+            CAP_THRESHOLDS[threshold], account, f"of {cap}", spend // FINE,
             threshold=threshold, at_cap=account.plan.at_cap,
         )
-        for threshold in thresholds_crossed(spend_before, spend, cap, tuple(CAP_THRESHOLDS))
+        for threshold in thresholds_crossed(spend_before, spend, cap * FINE, tuple(CAP_THRESHOLDS))
     ]  # fmt: skip
 
 

@@ -42,6 +42,7 @@ class TokenType(StrEnum):
 
 
 TOKEN_TYPES: tuple[str, ...] = tuple(member.value for member in TokenType)
+_INPUT, _CACHED_INPUT, _CACHE_WRITE, _OUTPUT = TOKEN_TYPES
 RESERVED_UNITS = frozenset({*TOKEN_TYPES, COMPUTE_MINUTES, REQUESTS, "tokens"})
 
 
@@ -70,8 +71,15 @@ class Usage:
 
     def __post_init__(self) -> None:
         plain_text(self.model_id, "model_id")
-        for name in ("tokens_in", "tokens_out", "cached_tokens_in", "cache_write_tokens_in", "reasoning_tokens_out"):
-            _count(getattr(self, name), name)
+        for value in (
+            self.tokens_in,
+            self.tokens_out,
+            self.cached_tokens_in,
+            self.cache_write_tokens_in,
+            self.reasoning_tokens_out,
+        ):
+            if type(value) is not int or not 0 <= value <= BIGINT_MAX:
+                self._refuse_count()
         if self.cached_tokens_in + self.cache_write_tokens_in > self.tokens_in:
             raise InvalidInput("cached_tokens_in", "with cache_write_tokens_in, at most tokens_in")
         if self.reasoning_tokens_out > self.tokens_out:
@@ -81,12 +89,19 @@ class Usage:
         if self.units is not _NO_UNITS:
             object.__setattr__(self, "units", _units(self.units))
 
+    def _refuse_count(self) -> None:
+        """Say which of the counts is none."""
+        for name in ("tokens_in", "tokens_out", "cached_tokens_in", "cache_write_tokens_in", "reasoning_tokens_out"):
+            value = getattr(self, name)
+            if type(value) is not int or not 0 <= value <= BIGINT_MAX:
+                raise InvalidInput(name, "a whole number from 0 to 2^63 - 1")
+
 
 def quantities(usage: Usage) -> Quantities:
     """What the request adds to each (model, meter); nothing for a zero, and always one request, which counts for `model_id`."""
     found: Quantities = {(usage.model_id, REQUESTS): 1}
     for part in usage.parts or (usage,):
-        found |= _counted(part)
+        _count(part, found)
     return found
 
 
@@ -120,16 +135,22 @@ def _added(one: Usage, other: Usage) -> Usage:
     )
 
 
-def _counted(usage: Usage) -> Quantities:
-    counted: list[tuple[str, Decimal | int]] = [
-        (TokenType.INPUT.value, usage.tokens_in - usage.cached_tokens_in - usage.cache_write_tokens_in),
-        (TokenType.CACHED_INPUT.value, usage.cached_tokens_in),
-        (TokenType.CACHE_WRITE.value, usage.cache_write_tokens_in),
-        (TokenType.OUTPUT.value, usage.tokens_out),
-        (COMPUTE_MINUTES, usage.compute_minutes),
-        *usage.units.items(),
-    ]
-    return {(usage.model_id, meter): quantity for meter, quantity in counted if quantity}
+def _count(usage: Usage, found: Quantities) -> None:
+    model = usage.model_id
+    plain = usage.tokens_in - usage.cached_tokens_in - usage.cache_write_tokens_in
+    if plain:
+        found[model, _INPUT] = plain
+    if usage.cached_tokens_in:
+        found[model, _CACHED_INPUT] = usage.cached_tokens_in
+    if usage.cache_write_tokens_in:
+        found[model, _CACHE_WRITE] = usage.cache_write_tokens_in
+    if usage.tokens_out:
+        found[model, _OUTPUT] = usage.tokens_out
+    if usage.compute_minutes:
+        found[model, COMPUTE_MINUTES] = usage.compute_minutes
+    for name, quantity in usage.units.items():
+        if quantity:
+            found[model, name] = quantity
 
 
 def validate_unit_name(name: str, field: str = "units") -> str:
@@ -137,11 +158,6 @@ def validate_unit_name(name: str, field: str = "units") -> str:
     if not isinstance(name, str) or not _UNIT_NAME.fullmatch(name) or name in RESERVED_UNITS:
         raise InvalidInput(field, "a name of letters, digits, _ . : - that is not a built-in meter, at most 64 long")
     return name
-
-
-def _count(value: int, field: str) -> None:
-    if type(value) is not int or not 0 <= value <= BIGINT_MAX:
-        raise InvalidInput(field, "a whole number from 0 to 2^63 - 1")
 
 
 def _quantity(value: Decimal | int, field: str) -> Decimal:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final, Protocol
 
 from tollkeeper.extraction.decoding import Decoder, Undecodable, decoder_for
@@ -83,10 +84,11 @@ class AnswerReader:
         self._silent = method == "HEAD" or status in (204, 304)
         self._fed = 0
         self._length = _declared_length(headers)
-        try:
-            self._decoder = decoder_for(content_encoding)
-        except Undecodable:
-            self._give_up()
+        if content_encoding:
+            try:
+                self._decoder = decoder_for(content_encoding)
+            except Undecodable:
+                self._give_up()
 
     def feed(self, chunk: bytes | bytearray | memoryview) -> bool:
         """Read on; True once the frame that ends the answer is in what was fed, or its declared length is reached."""
@@ -142,7 +144,9 @@ class AnswerReader:
     def _read(self, data: bytes) -> None:
         if self._body is None:
             # Some services keep the connection alive with empty lines before the answer.
-            opening = (self._opening + data).removeprefix(_BOM).lstrip(_SPACE)
+            opening = data
+            if self._opening or not data.startswith(b"{"):
+                opening = (self._opening + data).removeprefix(_BOM).lstrip(_SPACE)
             self._body = self._choose(opening)
             self._opening = b"" if self._body is not None or self._opaque else opening
             if self._body is None:
@@ -177,16 +181,21 @@ class AnswerReader:
         """Whether this answer is a use of its own, and one that was served."""
         if self._silent or tally.free or (self._status >= 400 and not reported):
             return False
-        if _COUNTS_TOKENS.search(self._path):
+        if _counts_tokens(self._path):
             return False
         return not self._is_poll(tally)
 
     def _is_poll(self, tally: Tally) -> bool:
         """Whether the answer was made by an earlier request: the path names it, or it ran in the background."""
         call_id = tally.call_id
-        if call_id is not None and len(call_id) >= _SHORTEST_ID and call_id in self._path.split("/"):
-            return True
+        if call_id is not None and len(call_id) >= _SHORTEST_ID and call_id in self._path:
+            return call_id in self._path.split("/")
         return self._method == "GET" and tally.background
+
+
+@lru_cache(1024)
+def _counts_tokens(path: str) -> bool:
+    return _COUNTS_TOKENS.search(path) is not None
 
 
 def _declared_length(headers: Sequence[tuple[bytes, bytes]]) -> int | None:

@@ -6,6 +6,8 @@ import json
 from functools import partial
 from typing import Any, Final
 
+import orjson
+
 from tollkeeper.extraction.dialects import TREE, take
 from tollkeeper.extraction.json_scan import Malformed, Scanner
 from tollkeeper.extraction.tally import Tally
@@ -16,11 +18,19 @@ LARGEST_HELD: Final = 65_536
 _decode = json.JSONDecoder(strict=False).decode
 
 
-def decode(data: bytes) -> Any:
+def decode(data: bytes | bytearray) -> Any:
     """The value of a JSON text. Raises `Malformed`, also for what nests too deep or counts too high to decode.
 
     Bytes that are no UTF-8 become replacement characters: they can spoil a text, never the structure around it.
     """
+    try:
+        return orjson.loads(data)
+    except ValueError:
+        return _decode_leniently(data)
+
+
+def _decode_leniently(data: bytes | bytearray) -> Any:
+    """For what is read all the same: bare control characters, half surrogate pairs, NaN, bytes that are no UTF-8."""
     try:
         text = data.decode()
     except UnicodeDecodeError:
@@ -31,12 +41,12 @@ def decode(data: bytes) -> Any:
         raise Malformed from None
 
 
-def read_text(data: bytes, tally: Tally) -> bool:
+def read_text(data: bytes | bytearray, tally: Tally) -> bool:
     """Note what a held JSON text says, as far as it is there; True if it was whole."""
     try:
         value = decode(data)
     except Malformed:
-        return scan_text(data, tally)
+        return scan_text(bytes(data), tally)
     take_value(value, tally)
     return True
 
@@ -79,7 +89,7 @@ class JsonBody:
 
     def __init__(self, *, lines: bool) -> None:
         self._by_line: bool | None = True if lines else None
-        self._held = bytearray()
+        self._held: bytes | bytearray = b""
         self._searched = 0
         self._scanner: Scanner | None = None
 
@@ -88,27 +98,35 @@ class JsonBody:
         if self._scanner is not None:
             self._scanner.feed(data)
             return
-        self._held += data
+        if self._held:
+            # A bytearray from the second chunk on: bytes would be copied with each.
+            self._held = self._held if isinstance(self._held, bytearray) else bytearray(self._held)
+            self._held += data
+        else:
+            self._held = data
         if self._by_line is not False:
             self._take_lines(tally)
         if len(self._held) > LARGEST_HELD:
             self._scanner = Scanner(TREE, partial(take, tally=tally))
             self._scanner.feed(bytes(self._held))
-            self._held.clear()
+            self._held = b""
 
     def flush(self, tally: Tally) -> None:
         """Note, in a copy of the tally, what is still open; the body may go on afterwards."""
         if self._scanner is not None:
             whole = take_open(self._scanner, tally)
         elif self._held:
-            whole = read_text(bytes(self._held), tally)
+            whole = read_text(self._held, tally)
         else:
             whole = self._by_line is True
         if whole and not tally.more_expected:
             tally.ended = True
 
     def _take_lines(self, tally: Tally) -> None:
-        held = self._held
+        if self._held.find(b"\n", self._searched) < 0:
+            self._searched = len(self._held)
+            return
+        held = self._held = self._held if isinstance(self._held, bytearray) else bytearray(self._held)
         while 0 <= (stop := held.find(b"\n", self._searched)) <= LARGEST_HELD:
             line = bytes(held[:stop])
             if line and not line.isspace():

@@ -39,15 +39,12 @@ class Counts:
 
     def with_parts_inside(self) -> Counts:
         """The same use with no part larger than its whole: services have sent 11 reasoning tokens in 10 of output."""
+        parts_in = self.cached_tokens_in + self.cache_write_tokens_in
+        if parts_in <= self.tokens_in and self.reasoning_tokens_out <= self.tokens_out:
+            return self
         cached = min(self.cached_tokens_in, self.tokens_in)
         written = min(self.cache_write_tokens_in, self.tokens_in - cached)
         reasoning = min(self.reasoning_tokens_out, self.tokens_out)
-        if (cached, written, reasoning) == (
-            self.cached_tokens_in,
-            self.cache_write_tokens_in,
-            self.reasoning_tokens_out,
-        ):
-            return self
         return Counts(self.tokens_in, self.tokens_out, cached, written, reasoning, self.units)
 
 

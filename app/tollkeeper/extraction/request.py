@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
 from tollkeeper.extraction.json_body import LARGEST_HELD, decode
@@ -17,31 +18,39 @@ LARGEST_LIMIT: Final = 2**31
 MEDIA_TOKENS: Final = 1_024
 """What an image, sound or document inside the body is taken for where the input has to be estimated."""
 
-_LIMITS: Final = (
-    "max_tokens",
-    "max_completion_tokens",
-    "max_output_tokens",
-    "max_tokens_to_sample",
-    "max_gen_len",
-    "num_predict",
-    "generationConfig.maxOutputTokens",
-    "generation_config.max_output_tokens",
-    "inferenceConfig.maxTokens",
-    "textGenerationConfig.maxTokenCount",
-    "options.num_predict",
+
+class _Places(NamedTuple):
+    """Members of the body, and members of objects in it."""
+
+    plain: tuple[str, ...]
+    nested: tuple[tuple[str, tuple[str, ...]], ...]
+
+    @property
+    def names(self) -> list[str]:
+        return [*self.plain, *(f"{holder}.{name}" for holder, names in self.nested for name in names)]
+
+
+_LIMITS: Final = _Places(
+    ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_tokens_to_sample", "max_gen_len", "num_predict"),
+    (
+        ("generationConfig", ("maxOutputTokens",)),
+        ("generation_config", ("max_output_tokens",)),
+        ("inferenceConfig", ("maxTokens",)),
+        ("textGenerationConfig", ("maxTokenCount",)),
+        ("options", ("num_predict",)),
+    ),
 )
-_REPETITIONS: Final = (
-    "n",
-    "best_of",
-    "candidateCount",
-    "generationConfig.candidateCount",
-    "generation_config.candidate_count",
+_REPETITIONS: Final = _Places(
+    ("n", "best_of", "candidateCount"),
+    (("generationConfig", ("candidateCount",)), ("generation_config", ("candidate_count",))),
 )
-_TREE: Final = tree_of(("model", "stream", "prompt", *_LIMITS, *_REPETITIONS))
+_TREE: Final = tree_of(("model", "stream", "prompt", *_LIMITS.names, *_REPETITIONS.names))
 
 _BEDROCK_ACTIONS: Final = ("converse", "converse-stream", "invoke", "invoke-with-response-stream", "count-tokens")
 _STREAM_PATHS: Final = (":streamGenerateContent", "/converse-stream", "/invoke-with-response-stream")
 _STREAM_BY_DEFAULT: Final = ("/api/chat", "/api/generate")  # Ollama
+_PATH_REMEMBERED: Final = 256
+"""An app has few paths; a longer one is read anew."""
 _MODEL_IN_FORM: Final = re.compile(
     rb'name="?model"?[^\r\n]{0,256}\r?\n(?:[^\r\n]{1,256}\r?\n){0,8}\r?\n([^\r\n]{1,255})\r?\n'
 )
@@ -69,15 +78,37 @@ class RequestFacts:
 
 def read_request(method: str, path: str, content_type: bytes | None, body: bytes) -> RequestFacts:
     """What the request asks for. Never raises: what cannot be read is not known."""
-    path = unquote(path.partition("?")[0])
+    said = _said_by_path(path) if len(path) <= _PATH_REMEMBERED else _read_path(path)
     asked = _asked(content_type, body)
     return RequestFacts(
-        model_id=_model(path, asked),
-        tokens_in_bound=len(body),
-        tokens_out_bound=_output_bound(asked),
-        stream=_streams(path, asked),
-        text_bytes=_text_bytes(body),
+        said.model_id if said.decides_model else model_name(asked.get("model")) or said.model_id,
+        len(body),
+        _output_bound(asked),
+        said.streams or asked.get("stream", said.streams_by_default and bool(asked)) is True,
+        _text_bytes(body),
     )
+
+
+class _Path(NamedTuple):
+    """What the path says of the request."""
+
+    model_id: str | None
+    decides_model: bool
+    """Its model comes before the body's."""
+    streams: bool
+    streams_by_default: bool
+
+
+def _read_path(path: str) -> _Path:
+    path = unquote(path.partition("?")[0])
+    model = _model_in_path(path)
+    decides = model is not None
+    if model is None:
+        model = path.partition("/deployments/")[2].partition("/")[0]  # Azure
+    return _Path(model_name(model), decides, path.endswith(_STREAM_PATHS), path.endswith(_STREAM_BY_DEFAULT))
+
+
+_said_by_path = lru_cache(_read_path)
 
 
 def _asked(content_type: bytes | None, body: bytes) -> dict[str, Any]:
@@ -102,16 +133,6 @@ def _json_object(body: bytes) -> dict[str, Any]:
     return found[-1] if found else {}
 
 
-def _model(path: str, asked: dict[str, Any]) -> str | None:
-    in_path = _model_in_path(path)
-    if in_path is not None:
-        return model_name(in_path)
-    model = model_name(asked.get("model"))
-    if model is None:
-        model = model_name(path.partition("/deployments/")[2].partition("/")[0])  # Azure
-    return model
-
-
 def _model_in_path(path: str) -> str | None:
     """The model of a Gemini or Bedrock path, None for other paths."""
     name, _, action = path.rpartition(":")
@@ -124,17 +145,12 @@ def _model_in_path(path: str) -> str | None:
     return None
 
 
-def _streams(path: str, asked: dict[str, Any]) -> bool:
-    if path.endswith(_STREAM_PATHS):
-        return True
-    return asked.get("stream", bool(asked) and path.endswith(_STREAM_BY_DEFAULT)) is True
-
-
 def _output_bound(asked: dict[str, Any]) -> int | None:
     limits = _stated(asked, _LIMITS)
     if not limits:
         return None
-    return max(limits) * max([1, *_stated(asked, _REPETITIONS)]) * _prompts(asked.get("prompt"))
+    repetitions = _stated(asked, _REPETITIONS)
+    return max(limits) * max(repetitions, default=1) * _prompts(asked.get("prompt"))
 
 
 def _prompts(prompt: object) -> int:
@@ -144,23 +160,19 @@ def _prompts(prompt: object) -> int:
     return len(prompt)
 
 
-def _stated(asked: dict[str, Any], places: tuple[str, ...]) -> list[int]:
-    values = [_at(asked, place) for place in places]
+def _stated(asked: dict[str, Any], places: _Places) -> list[int]:
+    values = [asked[name] for name in places.plain if name in asked]
+    for holder, names in places.nested:
+        inner = asked.get(holder)
+        if type(inner) is dict:
+            values += [inner.get(name) for name in names]
     return [value for value in values if type(value) is int and 0 < value <= LARGEST_LIMIT]
-
-
-def _at(asked: dict[str, Any], place: str) -> object:
-    holder, _, name = place.rpartition(".")
-    if not holder:
-        return asked.get(name)
-    inner = asked.get(holder)
-    return inner.get(name) if type(inner) is dict else None
 
 
 def _text_bytes(body: bytes) -> int:
     size = len(body) - 3 * body.count(b"\\u")
     position = 0
-    while position < len(body):
+    while position <= len(body) - _SHORTEST_MEDIA:
         stop = _BASE64_RUN.match(body, position).end()  # type: ignore[union-attr] # matches anything, if only nothing
         if stop - position >= _SHORTEST_MEDIA:
             size += 4 * MEDIA_TOKENS - (stop - position)

@@ -58,7 +58,7 @@ class Tally:
 
     def copy(self) -> Tally:
         """The same state, free to be changed."""
-        twin = Tally()
+        twin = object.__new__(Tally)
         twin.__dict__.update(self.__dict__)
         twin.raw = self.raw.copy()
         return twin
@@ -139,6 +139,9 @@ class Tally:
 
 
 def _within_bounds(counts: Counts) -> tuple[Counts, bool]:
-    if max(counts.tokens_in, counts.tokens_out, *counts.units.values()) <= MAX_COUNT:
+    largest = max(counts.tokens_in, counts.tokens_out)
+    if counts.units:
+        largest = max(largest, *counts.units.values())
+    if largest <= MAX_COUNT:
         return counts, True
     return Counts(), False

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from starlette.types import Message, Receive, Scope
+from starlette.types import Message, Receive
+
+from tollkeeper.middleware.head import Head
 
 READ_AHEAD_BYTES = 2 * 1024 * 1024
 """A longer body is left to the route: its length is known from the header or bounded by what was read."""
@@ -11,21 +13,27 @@ READ_AHEAD_BYTES = 2 * 1024 * 1024
 class ReadAhead:
     """Reads a JSON body before the route does, and then hands the very same messages on."""
 
+    __slots__ = ("_messages", "_receive")
+
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._messages: list[Message] = []
 
     async def read(self) -> bytes:
         """The body, or as much of it as was read when the bound was reached or the client left."""
-        parts: list[bytes] = []
-        size, more = 0, True
+        message = await self._receive()
+        self._messages.append(message)
+        body = bytes(message.get("body", b""))
+        if not _goes_on(message):
+            return body
+        parts, size, more = [body], len(body), True
         while more and size <= READ_AHEAD_BYTES:
             message = await self._receive()
             self._messages.append(message)
             part = bytes(message.get("body", b""))
             parts.append(part)
             size += len(part)
-            more = message["type"] == "http.request" and message.get("more_body", False)
+            more = _goes_on(message)
         return b"".join(parts)
 
     async def receive(self) -> Message:
@@ -35,20 +43,12 @@ class ReadAhead:
         return await self._receive()
 
 
-def header(scope: Scope, name: bytes) -> bytes | None:
-    """The first header of that name (lower case)."""
-    return next((value for key, value in scope["headers"] if key == name), None)
-
-
-def worth_reading(scope: Scope) -> bool:
+def worth_reading(head: Head) -> bool:
     """Whether the body is JSON of a size that is read ahead."""
-    if scope["method"] not in ("POST", "PUT", "PATCH"):
+    if head.method not in ("POST", "PUT", "PATCH"):
         return False
-    kind = (header(scope, b"content-type") or b"").lower()
-    return b"json" in kind and content_length(scope) <= READ_AHEAD_BYTES
+    return b"json" in head.fields.get(b"content-type", b"").lower() and head.content_length <= READ_AHEAD_BYTES
 
 
-def content_length(scope: Scope) -> int:
-    """The length that the header states, 0 where it states none."""
-    value = header(scope, b"content-length") or b""
-    return int(value) if value.isdigit() and len(value) < 19 else 0
+def _goes_on(message: Message) -> bool:
+    return message["type"] == "http.request" and bool(message.get("more_body", False))

@@ -7,7 +7,7 @@ from starlette.types import Scope
 from tollkeeper.domain.account import CustomerUnknown
 from tollkeeper.domain.keys import hash_key
 from tollkeeper.services.identifying import Identify, api_key_in, named_by_host
-from tollkeeper.services.metering import Caller
+from tollkeeper.storage.memory import Caller
 
 
 def caller_by_key(scope: Scope) -> Caller:
@@ -15,7 +15,7 @@ def caller_by_key(scope: Scope) -> Caller:
     key = api_key_in(scope)
     if key is None:
         raise CustomerUnknown
-    return Caller(key_hash=hash_key(key))
+    return hash_key(key)
 
 
 async def caller_by_host(identify: Identify, scope: Scope) -> Caller:
@@ -23,4 +23,4 @@ async def caller_by_host(identify: Identify, scope: Scope) -> Caller:
     user_id = await named_by_host(identify, scope)
     if user_id is None:
         raise CustomerUnknown
-    return Caller(user_id=user_id)
+    return user_id

@@ -14,19 +14,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tollkeeper.clock import Clock
 from tollkeeper.domain.errors import TollkeeperError
 from tollkeeper.extraction.request import RequestFacts, read_request
-from tollkeeper.middleware.body import ReadAhead, content_length, header, worth_reading
+from tollkeeper.middleware.body import ReadAhead, worth_reading
+from tollkeeper.middleware.head import Head
 from tollkeeper.middleware.identify import caller_by_host, caller_by_key
 from tollkeeper.middleware.refusal import send_refusal
-from tollkeeper.middleware.tap import Settling, Tap, request_id, storable
+from tollkeeper.middleware.tap import Tap
 from tollkeeper.middleware.usage_record import SCOPE_KEY, UsageRecord
 from tollkeeper.services.identifying import Identify
-from tollkeeper.services.metering import Admission, Metering
+from tollkeeper.services.metering import Metering
 from tollkeeper.settings import Settings, read_settings
 from tollkeeper.telemetry.watch import watching
 
 log = logging.getLogger(__name__)
 
 UPKEEP_SECONDS = 5
+PATHS_REMEMBERED = 1024
 
 BILLING_PATHS = ("/billing", "/billing/*")
 """Where `billing_routes` is mounted by custom: webhooks and pages have keys of their own, and are not what is sold."""
@@ -61,6 +63,8 @@ class MeteringMiddleware:
         self._settings.need_redis_url()
         self._clock = clock if clock is not None else self._settings.clock()
         self._loops = Loops(self._settings, self._clock)
+        self._paths: dict[str, bool] = {}
+        """Paths that came by, and whether they are metered."""
         self._warned = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,40 +80,31 @@ class MeteringMiddleware:
 
     def _metered(self, scope: Scope) -> bool:
         path = scope["path"]
-        if not any(fnmatchcase(path, pattern) for pattern in self._include):
-            return False
-        if any(fnmatchcase(path, pattern) for pattern in self._exclude):
-            return False
+        chosen = self._paths.get(path)
+        if chosen is None:
+            chosen = _matches(path, self._include) and not _matches(path, self._exclude)
+            if len(self._paths) < PATHS_REMEMBERED:
+                self._paths[path] = chosen
         # A browser asks for leave before the request proper, without credentials.
-        return not (scope["method"] == "OPTIONS" and header(scope, b"access-control-request-method") is not None)
+        return chosen and not (scope["method"] == "OPTIONS" and _asks_for_leave(scope))
 
     async def _meter(self, scope: Scope, receive: Receive, send: Send) -> None:
         own = self._loops.own()
-        metering, watch = own.metering, own.watch
-        ahead = ReadAhead(receive)
+        head, ahead = Head(scope), ReadAhead(receive)
         began = self._clock.monotonic()
         try:
-            facts = await self._facts(scope, ahead)
-            admission = await self._admit(metering, scope, facts)
+            facts = await _facts(scope, head, ahead)
+            caller = caller_by_key(scope) if self._identify is None else await caller_by_host(self._identify, scope)
+            admission = await own.metering.admit(uuid4(), caller, facts, self._clock.now(), head.method, head.path)
         except TollkeeperError as refusal:
-            if watch is not None:
-                watch.refused(refusal.code, self._clock.monotonic() - began)
-            await send_refusal(send, refusal, self._clock.now(), request_id(scope))
+            if own.watch is not None:
+                own.watch.refused(refusal.code, self._clock.monotonic() - began)
+            await send_refusal(send, refusal, self._clock.now(), head.request_id)
             return
-        if watch is not None:
-            watch.admitted(self._clock.monotonic() - began)
+        if own.watch is not None:
+            own.watch.admitted(self._clock.monotonic() - began)
         record = scope[SCOPE_KEY] = UsageRecord()
-        tap = Tap(
-            send,
-            scope=scope,
-            metering=metering,
-            admission=admission,
-            facts=facts,
-            record=record,
-            clock=self._clock,
-            keep=own.settling,
-            watch=watch,
-        )
+        tap = Tap(send, scope, head, own.metering, admission, facts, record, self._clock, began, own.watch)
         own.open.add(tap)
         raised = True
         try:
@@ -125,19 +120,6 @@ class MeteringMiddleware:
         if not self._warned:
             self._warned = True
             log.warning("MeteringMiddleware is mounted twice over the same paths: each request is counted once")
-
-    async def _facts(self, scope: Scope, ahead: ReadAhead) -> RequestFacts:
-        """What the request says of its own size: read from its body, or from the length of one that is not read."""
-        body = await ahead.read() if worth_reading(scope) else b""
-        facts = read_request(scope["method"], scope["path"], header(scope, b"content-type"), body)
-        if body:
-            return facts
-        return RequestFacts(facts.model_id, content_length(scope), facts.tokens_out_bound, facts.stream)
-
-    async def _admit(self, metering: Metering, scope: Scope, facts: RequestFacts) -> Admission:
-        caller = caller_by_key(scope) if self._identify is None else await caller_by_host(self._identify, scope)
-        method, path = storable(scope["method"]), storable(scope["path"])
-        return await metering.admit(uuid4(), caller, facts, self._clock.now(), method, path)
 
     def _closing(self, send: Send) -> Send:
         """Finish what is under way before the server is told that the app has shut down."""
@@ -156,8 +138,6 @@ class Own:
     def __init__(self, metering: Metering) -> None:
         self.metering = metering
         self.open: set[Tap] = set()
-        self.settling: set[Settling] = set()
-        """Tasks that settle; asyncio itself keeps only weak references."""
         self.upkeep = asyncio.create_task(_look_after(metering))
         self.watch = watching()
 
@@ -168,7 +148,6 @@ class Own:
         """
         self.upkeep.cancel()
         await asyncio.gather(*[tap.settle(complete=False) for tap in self.open], return_exceptions=True)
-        await asyncio.gather(*self.settling, return_exceptions=True)
         await self.metering.close()
 
 
@@ -198,6 +177,23 @@ class Loops:
     def _forget_closed(self) -> None:
         for loop in [loop for loop in self._owned if loop.is_closed()]:
             self._owned.pop(loop).metering.discard()
+
+
+def _matches(path: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(path, pattern) for pattern in patterns)
+
+
+def _asks_for_leave(scope: Scope) -> bool:
+    return any(name == b"access-control-request-method" for name, _ in scope["headers"])
+
+
+async def _facts(scope: Scope, head: Head, ahead: ReadAhead) -> RequestFacts:
+    """What the request says of its own size: read from its body, or from the length of one that is not read."""
+    body = await ahead.read() if worth_reading(head) else b""
+    facts = read_request(scope["method"], scope["path"], head.fields.get(b"content-type"), body)
+    if body:
+        return facts
+    return RequestFacts(facts.model_id, head.content_length, facts.tokens_out_bound, facts.stream)
 
 
 async def _look_after(metering: Metering) -> None:

@@ -80,16 +80,12 @@ def _by_answer(reading: Reading, facts: RequestFacts, *, failed: bool) -> Stated
 
 
 def _usage(reading: Reading, model: str | None, tokens_in: int, tokens_out: int) -> Usage:
+    cached, written, reasoning = reading.cached_tokens_in, reading.cache_write_tokens_in, reading.reasoning_tokens_out
+    counts = (model or UNKNOWN_MODEL, tokens_in, tokens_out, cached, written, reasoning)
     try:
-        return Usage(
-            model_id=model or UNKNOWN_MODEL,
-            tokens_in=tokens_in,
-            tokens_out=tokens_out,
-            cached_tokens_in=reading.cached_tokens_in,
-            cache_write_tokens_in=reading.cache_write_tokens_in,
-            reasoning_tokens_out=reading.reasoning_tokens_out,
-            units={name: Decimal(quantity) for name, quantity in reading.units.items()},
-        )
+        if not reading.units:
+            return Usage(*counts)
+        return Usage(*counts, units={name: Decimal(quantity) for name, quantity in reading.units.items()})
     except InvalidInput as error:
         log.warning("an answer's usage cannot be stored: %s", error)
         return Usage(UNKNOWN_MODEL)

@@ -12,18 +12,17 @@ from starlette.types import Message, Scope, Send
 from tollkeeper.clock import Clock
 from tollkeeper.domain.event import UsageEvent
 from tollkeeper.extraction.answer import AnswerReader
-from tollkeeper.extraction.headers import HeaderUsage, read_usage_headers, strip_usage_headers
+from tollkeeper.extraction.headers import NAMES, HeaderUsage, read_usage_headers, strip_usage_headers
 from tollkeeper.extraction.reading import Reading
 from tollkeeper.extraction.request import RequestFacts
+from tollkeeper.middleware.head import Head
 from tollkeeper.middleware.source import Stated, stated_usage
 from tollkeeper.middleware.standing import standing_headers
 from tollkeeper.middleware.usage_record import UsageRecord
-from tollkeeper.services.metering import Admission, Metering
+from tollkeeper.services.admitting import Admission
+from tollkeeper.services.metering import Metering
 from tollkeeper.telemetry.watch import Watch
 
-Settling = asyncio.Task[asyncio.Task[None] | None]
-
-TEXT_BYTES = 255
 _NO_ANSWER = Reading("not_reported")
 
 
@@ -34,42 +33,47 @@ class Tap:
     the empty last message comes. What waits goes on as soon as it turns out not to have been the end.
     """
 
+    __slots__ = (
+        "_admission", "_began", "_clock", "_facts", "_from_headers", "_head", "_metering", "_reader", "_record", "_scope",
+        "_send", "_settling", "_status", "_waiting", "_watch",
+    )  # fmt: skip
+
     def __init__(
         self,
         send: Send,
-        *,
         scope: Scope,
+        head: Head,
         metering: Metering,
         admission: Admission,
         facts: RequestFacts,
         record: UsageRecord,
         clock: Clock,
-        keep: set[Settling],
-        watch: Watch | None = None,
+        began: float,
+        watch: Watch | None,
     ) -> None:
         self._send = send
         self._scope = scope
+        self._head = head
         self._metering = metering
         self._admission = admission
         self._facts = facts
         self._record = record
         self._clock = clock
-        self._keep = keep
+        self._began = began
         self._watch = watch
-        self._began = clock.monotonic()
         self._status: int | None = None
         self._from_headers: HeaderUsage | None = None
         self._reader: AnswerReader | None = None
         self._waiting: Message | None = None
-        self._settling: Settling | None = None
+        self._settling: asyncio.Future[None] | None = None
 
     async def send(self, message: Message) -> None:
         """What the app below calls instead of the server's own `send`."""
         kind = message["type"]
-        if kind == "http.response.start":
-            await self._send(self._start(message))
-        elif kind == "http.response.body":
+        if kind == "http.response.body":
             await self._body(message)
+        elif kind == "http.response.start":
+            await self._send(self._start(message))
         elif kind in ("http.response.pathsend", "http.response.zerocopysend"):
             # The server sends a file by itself: there is no body to read, and this is the end of it.
             if not message.get("more_body", False):
@@ -80,13 +84,12 @@ class Tap:
 
     async def finish(self, *, raised: bool) -> None:
         """Settle what has not been settled when the app has returned or raised: the client left, or there is no answer."""
-        rest = await self.settle(complete=False, raised=raised)
+        await self.settle(complete=False, raised=raised)
         if self._waiting is not None and not raised:
             waiting, self._waiting = self._waiting, None
             await self._send(waiting)
-        await self._settle_late()
-        if rest is not None:
-            await asyncio.shield(rest)
+        if self._record.used:
+            await self._settle_late()
 
     async def _settle_late(self) -> None:
         """Store what background tasks recorded after the answer had gone, as an event of its own."""
@@ -94,32 +97,35 @@ class Tap:
         if late is None:
             return
         event = replace(self._event_of(Stated(late, "reported"), complete=True, raised=False), id=uuid4())
-        await asyncio.shield(self._store(event))
+        await self._store(event)
 
-    async def settle(self, *, complete: bool, raised: bool = False) -> asyncio.Task[None] | None:
+    async def settle(self, *, complete: bool, raised: bool = False) -> None:
         """Store this request's one event. Once; it goes on even where the request's own task is being cancelled."""
         if self._settling is None:
-            event = self._event(complete=complete, raised=raised)
-            self._settling = self._store(event)
-        return await asyncio.shield(self._settling)
+            self._settling = self._store(self._event(complete=complete, raised=raised))
+            await self._settling
+            return
+        if not self._settling.done():
+            await asyncio.wait({self._settling})
+        self._settling.result()
 
-    def _store(self, event: UsageEvent) -> Settling:
-        settling = asyncio.create_task(self._metering.settle(self._admission, event))
-        self._keep.add(settling)
-        settling.add_done_callback(self._keep.discard)
+    def _store(self, event: UsageEvent) -> asyncio.Future[None]:
+        storing = self._metering.settle(self._admission, event)
         if self._watch is not None:
-            settling.add_done_callback(partial(self._tell, self._watch, event, self._clock.monotonic()))
-        return settling
+            storing.add_done_callback(partial(self._tell, self._watch, event, self._clock.monotonic()))
+        return storing
 
-    def _tell(self, watch: Watch, event: UsageEvent, began: float, settling: Settling) -> None:
-        if not settling.cancelled() and settling.exception() is None:
+    def _tell(self, watch: Watch, event: UsageEvent, began: float, storing: asyncio.Future[None]) -> None:
+        if not storing.cancelled() and storing.exception() is None:
             watch.settled(event, self._clock.monotonic() - began)
 
     def _start(self, message: Message) -> Message:
         headers = list(message.get("headers", ()))
+        fields = {name.lower(): value for name, value in headers}
         self._status = message["status"]
-        self._from_headers = read_usage_headers(headers)
-        fields = {bytes(name).lower(): bytes(value) for name, value in headers}
+        if not NAMES.isdisjoint(fields):
+            self._from_headers = read_usage_headers(headers)
+            headers = strip_usage_headers(headers)
         self._reader = AnswerReader(
             method=self._scope["method"],
             path=self._scope["path"],
@@ -129,7 +135,7 @@ class Tap:
             headers=headers,
             request=self._facts,
         )
-        return {**message, "headers": strip_usage_headers(headers) + standing_headers(self._admission)}
+        return {**message, "headers": headers + standing_headers(self._admission)}
 
     async def _body(self, message: Message) -> None:
         assert self._reader is not None, "an ASGI app starts its answer before the body"
@@ -153,7 +159,7 @@ class Tap:
 
     def _event(self, *, complete: bool, raised: bool) -> UsageEvent:
         stated = stated_usage(
-            recorded=self._record.take(),
+            recorded=self._record.take() if self._record.used else None,
             headers=self._from_headers,
             reading=_NO_ANSWER if self._reader is None else self._reader.finish(),
             facts=self._facts,
@@ -169,9 +175,9 @@ class Tap:
             timestamp=self._admission.at,
             usage=stated.usage,
             status_code=500 if raised and self._status is None else _storable_status(self._status),
-            method=storable(self._scope["method"]),
-            path=storable(self._scope["path"]),
-            request_id=request_id(self._scope),
+            method=self._head.method,
+            path=self._head.path,
+            request_id=self._head.request_id,
             latency_ms=int((self._clock.monotonic() - self._began) * 1000),
             estimated=stated.estimated,
             complete=complete,
@@ -180,17 +186,6 @@ class Tap:
         )
 
 
-def request_id(scope: Scope) -> str | None:
-    """The caller's own name for the request, as the database takes it."""
-    value = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
-    return None if value is None else storable(value.decode("latin-1"))
-
-
 def _storable_status(status: int | None) -> int | None:
     """Some proxies answer with numbers that are no HTTP status; their usage is real all the same."""
     return status if status is not None and 100 <= status <= 599 else None
-
-
-def storable(value: str) -> str:
-    """Text from outside as the database takes it: no NUL, no lone surrogate, at most 255 bytes."""
-    return value.replace("\0", "").encode("utf-8", "replace")[:TEXT_BYTES].decode("utf-8", "ignore")

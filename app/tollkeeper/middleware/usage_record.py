@@ -28,13 +28,18 @@ class HasScope(Protocol):
 class UsageRecord:
     """The usage that was recorded for one request. It lies in the scope, so that every kind of route reaches the same one."""
 
+    __slots__ = ("_lock", "_usage", "used")
+
     def __init__(self) -> None:
+        self.used = False
+        """Whether anything was ever recorded."""
         self._usage: Usage | None = None
         self._lock = Lock()  # sync routes and background tasks run in threads
 
     def add(self, usage: Usage) -> None:
         """Add one call's usage to what was recorded before."""
         with self._lock:
+            self.used = True
             self._usage = usage if self._usage is None else sum_of_calls((self._usage, usage))
 
     def take(self) -> Usage | None:

@@ -1,5 +1,8 @@
 """The gate's read: who is asking, on which plan, how much was used; and a hold for each, all in one statement.
 
+The database is asked on every request, and says of a customer only what differs from what this process remembers: it compares
+the versions of the three rows that decide (customer, plan, period) and sends nothing where they are the same.
+
 The hold is stored before anybody decides on it, so that whoever rebuilds the counters knows of every request in flight, and
 the close knows what to wait for. It is not fsynced on its own (`synchronous_commit=off`): losing the last instant of holds
 together with a crash of the database loses no usage.
@@ -11,8 +14,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -23,11 +25,10 @@ from tollkeeper.domain.account import Account, CustomerUnknown
 from tollkeeper.domain.event import UsageEvent
 from tollkeeper.domain.period import Period, cut, period_of
 from tollkeeper.domain.plan import Plan, version_for
-from tollkeeper.domain.pricing import has_free_tokens, position_matters
-from tollkeeper.domain.pricing.tariff import Tariff
-from tollkeeper.domain.usage import Totals
+from tollkeeper.domain.pricing import Position, Tariff, fine_of
 from tollkeeper.grouping import Grouped
 from tollkeeper.storage.database import load_json
+from tollkeeper.storage.memory import Caller, Known, Memory, Stamps
 from tollkeeper.storage.plans import plan_from_row
 from tollkeeper.storage.totals import totals_from_json
 from tollkeeper.storage.wire import Wire
@@ -35,20 +36,25 @@ from tollkeeper.storage.wire import Wire
 _PLANS_REMEMBERED = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One request at the gate: by key or by name, with the hold that it wants."""
+class Ask(NamedTuple):
+    """One request at the gate, with the hold that it wants."""
 
     hold_id: UUID
     at: datetime
     expires_at: datetime
-    key_hash: bytes | None = None
-    user_id: str | None = None
+    caller: Caller
     model_id: str | None = None
     tokens_in: int = 0
     tokens_out: int | None = None
     method: str | None = None
     path: str | None = None
+
+
+class Seen(NamedTuple):
+    """A customer at the gate: as the database says at this instant, and what this process shares between its requests."""
+
+    account: Account
+    known: Known
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,40 +78,42 @@ class StoredHold:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What a customer's counters are rebuilt from; amounts in minor units."""
+    """What a customer's counters are rebuilt from."""
 
     version: int
-    spend: Decimal
+    spend: int
+    """Fine units."""
     tokens: int
     holds: tuple[StoredHold, ...]
 
 
-# Where a customer stands at an instant; `asked` names the customers and the instants.
+# Where a customer stands at an instant; `asked` names the customers and the instants. Whatever decides an account lies in the
+# three rows whose versions are compared. Where the period has no row yet, versions of the plan decide too: then it is read.
 _ACCOUNTS = """
 SELECT a.n, c.user_id, c.status, c.period_anchor, c.own_spend_cap, c.access, c.trial_end, c.closed_at, p.*,
        u.period_start, u.period_end, u.plan_id AS tariff_plan_id,
-       u.plan_version AS tariff_version, u.version, u.tokens, u.totals::text AS totals,
-       u.spent, u.cost_units,
+       u.plan_version AS tariff_version, u.version, u.revision, u.tokens, u.totals::text AS totals,
+       u.spent, u.cost_units, c.xmin::text AS customer_stamp, p.xmin::text AS plan_stamp, u.stamp::text AS period_stamp,
        CASE WHEN u.period_start IS NULL THEN
            (SELECT json_agg(json_build_array(v.version, v.applied_at, v.immediate, v.until) ORDER BY v.version)
             FROM plan_versions AS v
             WHERE v.plan_id = p.id AND (v.user_id IS NULL OR (v.user_id = c.user_id AND v.purpose <> 'rating')))
        END AS versions
 FROM {asked} AS a
-JOIN customers AS c ON c.user_id = a.user_id
-JOIN plans AS p ON p.id = c.plan_id
+LEFT JOIN customers AS c ON c.user_id = a.user_id
+LEFT JOIN plans AS p ON p.id = c.plan_id
 LEFT JOIN LATERAL (
-    SELECT * FROM usage_periods AS u
+    SELECT u.*, u.xmin AS stamp FROM usage_periods AS u
     WHERE u.user_id = c.user_id AND u.period_start <= a.at ORDER BY u.period_start DESC LIMIT 1
 ) AS u ON u.period_end > a.at
 """
 
-_GATE = """
+_GATE = f"""
 WITH asked AS (
     SELECT r.*, coalesce(k.user_id, r.named) AS user_id
     FROM json_to_recordset(%s::json) AS r(
         n int, id uuid, key text, named text, at timestamptz, until timestamptz, model text, tin bigint, tout bigint,
-        method text, path text)
+        method text, path text, su text, sc xid, sp xid, sx xid)
     LEFT JOIN api_keys AS k ON k.key_hash = decode(r.key, 'hex') AND (k.revoked_at IS NULL OR k.revoked_at > r.at)
 ), held AS (
     INSERT INTO holds (id, user_id, started_at, expires_at, model_id, tokens_in, tokens_out, method, path)
@@ -114,7 +122,9 @@ WITH asked AS (
         AND c.access IS DISTINCT FROM 'suspended'
     ON CONFLICT (id) DO NOTHING
 )
-""" + _ACCOUNTS.format(asked="asked")  # noqa: S608 # both texts are ours
+{_ACCOUNTS.format(asked="asked")}
+WHERE (c.user_id, c.xmin, p.xmin, u.stamp) IS DISTINCT FROM (a.su, a.sc, a.sp, a.sx)
+"""  # noqa: S608 # both texts are ours
 
 _LOOK_UP = _ACCOUNTS.format(asked="json_to_recordset(%s::json)").replace(
     " AS a\n", " AS a(n int, user_id text, at timestamptz)\n", 1
@@ -138,32 +148,16 @@ class AccountReader:
         self._tariffs: dict[tuple[str, int], Tariff] = {}
         self._plans: OrderedDict[tuple[Any, ...], Plan] = OrderedDict()
 
-    async def gate(self, connection: psycopg.AsyncConnection[Any], asks: Sequence[Ask]) -> list[Account | Exception]:
-        """Accounts for the asks, in order, with a hold stored for each active customer; `CustomerUnknown` in its place."""
-        rows = [
-            {
-                "n": n,
-                "id": str(ask.hold_id),
-                "key": None if ask.key_hash is None else ask.key_hash.hex(),
-                "named": ask.user_id,
-                "at": ask.at.isoformat(),
-                "until": ask.expires_at.isoformat(),
-                "model": ask.model_id,
-                "tin": ask.tokens_in,
-                "tout": ask.tokens_out,
-                "method": ask.method,
-                "path": ask.path,
-            }
-            for n, ask in enumerate(asks)
-        ]
-        return await self._accounts(connection, _GATE, rows, [ask.at for ask in asks])
-
     async def look_up(
         self, connection: psycopg.AsyncConnection[Any], events: Sequence[UsageEvent]
     ) -> list[Account | Exception]:
         """Accounts for events that came by another way than the gate, in order; no hold is stored."""
-        rows = [{"n": n, "user_id": event.user_id, "at": event.timestamp.isoformat()} for n, event in enumerate(events)]
-        return await self._accounts(connection, _LOOK_UP, rows, [event.timestamp for event in events])
+        asked = [{"n": n, "user_id": event.user_id, "at": event.timestamp} for n, event in enumerate(events)]
+        found: list[Account | Exception] = [CustomerUnknown() for _ in events]
+        for row in await rows_of(connection, _LOOK_UP, asked):
+            if row["user_id"] is not None:
+                found[row["n"]] = await self.account(connection, row, events[row["n"]].timestamp)
+        return found
 
     async def tariff(self, connection: psycopg.AsyncConnection[Any], plan_id: str, version: int) -> Tariff:
         """One version of a plan's tariff; versions never change, so each is read once."""
@@ -175,22 +169,8 @@ class AccountReader:
             self._tariffs[key] = Tariff.from_json(row[0])
         return self._tariffs[key]
 
-    async def _accounts(
-        self,
-        connection: psycopg.AsyncConnection[Any],
-        statement: str,
-        asked: list[dict[str, Any]],
-        instants: Sequence[datetime],
-    ) -> list[Account | Exception]:
-        async with connection.cursor(row_factory=dict_row) as cursor:
-            await cursor.execute(statement, (orjson.dumps(asked).decode(),))
-            rows = await cursor.fetchall()
-        answers: list[Account | Exception] = [CustomerUnknown() for _ in instants]
-        for row in rows:
-            answers[row["n"]] = await self._account(connection, row, instants[row["n"]])
-        return answers
-
-    async def _account(self, connection: psycopg.AsyncConnection[Any], row: dict[str, Any], at: datetime) -> Account:
+    async def account(self, connection: psycopg.AsyncConnection[Any], row: dict[str, Any], at: datetime) -> Account:
+        """The account in a row of `_ACCOUNTS`."""
         if row["period_start"] is not None:
             period = Period(row["period_start"], row["period_end"])
             plan_id, version = row["tariff_plan_id"], row["tariff_version"]
@@ -199,6 +179,7 @@ class AccountReader:
             period = cut(whole, at, row["trial_end"], row["closed_at"])
             plan_id, version = row["id"], version_for(period, _versions(row["versions"])).version
         tariff = await self.tariff(connection, plan_id, version)
+        totals = totals_from_json(load_json(row["totals"] or "{}"))
         return Account(
             user_id=row["user_id"],
             status="suspended" if row["access"] == "suspended" and row["status"] == "active" else row["status"],
@@ -206,11 +187,12 @@ class AccountReader:
             tariff_plan_id=plan_id,
             tariff_version=version,
             period=period,
+            position=Position(tariff, totals),
             version=row["version"] or 0,
             tokens=int(row["tokens"] or 0),
-            totals=_totals(row["totals"], tariff),
+            totals=totals,
             spent=row["spent"] or 0,
-            cost_units=row["cost_units"] or Decimal(0),
+            cost=fine_of(row["cost_units"] or 0),
         )
 
     def _plan(self, row: dict[str, Any], tariff_plan: str, version: int, tariff: Tariff) -> Plan:
@@ -235,11 +217,13 @@ _PLAN_COLUMNS = (
 )  # fmt: skip
 
 
-def _totals(text: str | None, tariff: Tariff) -> Totals:
-    """The totals, parsed only for a tariff by which they can make a difference."""
-    if text is None or not (position_matters(tariff) or has_free_tokens(tariff)):
-        return {}
-    return totals_from_json(load_json(text))
+async def rows_of(
+    connection: psycopg.AsyncConnection[Any], statement: str, asked: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """What a statement with one list in JSON for its parameter returns, rows by column name."""
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(statement, (orjson.dumps(asked).decode(),))
+        return await cursor.fetchall()
 
 
 def _versions(rows: list[tuple[int, str, bool, str | None]]) -> list[_Version]:
@@ -251,13 +235,24 @@ def _versions(rows: list[tuple[int, str, bool, str | None]]) -> list[_Version]:
 
 
 class Gate:
-    """The gate of one process: every request that arrives while a read is under way shares the next one."""
+    """The gate of one process: all requests of a batch share one statement."""
 
-    def __init__(self, url: str, schema: str | None, *, budget_seconds: float) -> None:
-        self.reader = AccountReader()
-        self._wire = Wire(url, schema, budget_seconds=budget_seconds, durable=False)
-        self.ask: Grouped[Ask, Account] = Grouped(self._ask)
+    def __init__(self, url: str, schema: str | None, memory: Memory, *, budget_seconds: float) -> None:
+        self._reader = AccountReader()
+        self._memory = memory
+        self._wire = Wire(url, schema, budget_seconds=budget_seconds, durable=False, on_connect=memory.forget_stamps)
         self.drop: Grouped[UUID, bool] = Grouped(self._drop)
+
+    async def ask(self, ask: Ask) -> Seen:
+        """`ask_all` for one; what is in its place otherwise is raised."""
+        [seen] = await self.ask_all([ask])
+        if isinstance(seen, Exception):
+            raise seen
+        return seen
+
+    async def ask_all(self, asks: Sequence[Ask]) -> list[Seen | Exception]:
+        """Who is asking, in order, with a hold stored for each active customer; `CustomerUnknown` in a stranger's place."""
+        return await self._wire.run(lambda connection: self._ask(connection, asks))
 
     async def standing(self, user_id: str, period_start: datetime) -> Standing:
         """One customer's spend and holds, both as of one instant."""
@@ -267,7 +262,7 @@ class Gate:
             rows = await cursor.fetchall()
             version, spend, tokens = rows[0][:3]
             holds = tuple(StoredHold(*row[3:]) for row in rows if row[3] is not None)
-            return Standing(version or 0, spend or Decimal(0), int(tokens or 0), holds)
+            return Standing(version or 0, fine_of(spend or 0), int(tokens or 0), holds)
 
         return await self._wire.run(read)
 
@@ -285,11 +280,37 @@ class Gate:
 
     async def idle(self) -> None:
         """Return once nothing is in flight."""
-        await self.ask.idle()
         await self.drop.idle()
 
-    async def _ask(self, asks: list[Ask]) -> list[Account | Exception]:
-        return await self._wire.run(lambda connection: self.reader.gate(connection, asks))
+    async def _ask(self, connection: psycopg.AsyncConnection[Any], asks: Sequence[Ask]) -> list[Seen | Exception]:
+        remembered = [self._believed(ask) for ask in asks]
+        asked = [_row(n, ask, known) for n, (ask, known) in enumerate(zip(asks, remembered, strict=True))]
+        differ = {row["n"]: row for row in await rows_of(connection, _GATE, asked)}
+        found: list[Seen | Exception] = []
+        for n, (ask, known) in enumerate(zip(asks, remembered, strict=True)):
+            row = differ.get(n)
+            if row is not None and row["user_id"] is not None:
+                found.append(await self._read(connection, row, ask))
+            elif row is None and known is not None:
+                found.append(Seen(known.account, known))
+            else:
+                found.append(CustomerUnknown())
+        return found
+
+    def _believed(self, ask: Ask) -> Known | None:
+        """What is known of the caller, if it can still be true at this instant."""
+        known = self._memory.of(ask.caller)
+        if known is None or known.stamps is None or known.stamps.connection != self._memory.connection:
+            return None
+        period = known.account.period
+        return known if period.start <= ask.at < period.end else None
+
+    async def _read(self, connection: psycopg.AsyncConnection[Any], row: dict[str, Any], ask: Ask) -> Seen:
+        account = await self._reader.account(connection, row, ask.at)
+        stamps = None
+        if row["period_stamp"] is not None:
+            stamps = Stamps(row["customer_stamp"], row["plan_stamp"], row["period_stamp"], self._memory.connection)
+        return Seen(account, self._memory.keep(ask.caller, account, row["revision"] or 1, stamps))
 
     async def _drop(self, holds: list[UUID]) -> list[bool | Exception]:
         """Remove the holds of requests that were turned away."""
@@ -299,3 +320,26 @@ class Gate:
             return [True] * len(holds)
 
         return await self._wire.run(write)
+
+
+def _row(n: int, ask: Ask, known: Known | None) -> dict[str, Any]:
+    caller = ask.caller
+    row = {
+        "n": n,
+        "id": ask.hold_id,
+        "at": ask.at,
+        "until": ask.expires_at,
+        "model": ask.model_id,
+        "tin": ask.tokens_in,
+        "tout": ask.tokens_out,
+        "method": ask.method,
+        "path": ask.path,
+    }
+    if isinstance(caller, bytes):
+        row["key"] = caller.hex()
+    else:
+        row["named"] = caller
+    if known is not None and known.stamps is not None:
+        row["su"] = known.account.user_id
+        row["sc"], row["sp"], row["sx"], _ = known.stamps
+    return row

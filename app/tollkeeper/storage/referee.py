@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -14,12 +13,13 @@ from psycopg.rows import tuple_row
 
 from tollkeeper.domain.account import Account
 from tollkeeper.domain.hold import Bound
+from tollkeeper.domain.pricing import fine_of
 from tollkeeper.grouping import Grouped
 from tollkeeper.storage.gate import StoredHold
 from tollkeeper.storage.wire import Wire
 
-Worth = Callable[[Account, Iterable[StoredHold], int], Iterable[tuple[StoredHold, Decimal, int]]]
-"""What holds set aside, in minor units and in tokens, placed one after another on top of the tokens used."""
+Worth = Callable[[Account, Iterable[StoredHold], int], Iterable[tuple[StoredHold, int, int]]]
+"""What holds set aside, in fine units and in tokens, placed one after another on top of the tokens used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,11 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """Whether the request may run, and the figures that decided it, in minor units."""
+    """Whether the request may run, and the figures that decided it, in fine units."""
 
     admitted: bool
-    spent: Decimal
-    held: Decimal
+    spent: int
+    held: int
 
 
 class Referee:
@@ -68,19 +68,20 @@ class Referee:
         async with connection.transaction(), connection.cursor(row_factory=tuple_row) as cursor:
             await cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (account.user_id,))
             await cursor.execute(_USED, (account.user_id, account.period.start))
-            spent, tokens = await cursor.fetchone() or (Decimal(0), 0)
+            used, tokens = await cursor.fetchone() or (0, 0)
+            spent = fine_of(used)
             await cursor.execute(_OTHER_HOLDS, (account.user_id, mine, mine))
             others = [StoredHold(*row) for row in await cursor.fetchall()]
             worth = list(self._worth(account, others, int(tokens)))
-            held = sum((amount for _, amount, _ in worth), Decimal(0))
+            held = sum(amount for _, amount, _ in worth)
             taken = int(tokens) + sum(count for _, _, count in worth)
             rulings: dict[UUID, Ruling] = {}
             for case in cases:
-                admitted = case.bound.fits(case.account.plan.spend_cap, Decimal(spent), held, taken)
-                rulings[case.hold_id] = Ruling(admitted, Decimal(spent), held)
+                admitted = case.bound.fits(case.account.plan.spend_cap, spent, held, taken)
+                rulings[case.hold_id] = Ruling(admitted, spent, held)
                 if admitted:
                     taken += case.bound.tokens
-                    held += Decimal(0) if taken <= case.bound.free_until else case.bound.amount
+                    held += 0 if taken <= case.bound.free_until else case.bound.amount
             turned_away = [hold for hold, ruling in rulings.items() if not ruling.admitted]
             await cursor.execute("DELETE FROM holds WHERE id = ANY(%s)", (turned_away,))
             return rulings

@@ -1,121 +1,78 @@
 """Storing usage: events, running totals, quota notices and the end of holds, for many requests in one durable commit.
 
-The rows of `usage_periods` are locked first, in one order everywhere, so that what an event costs is computed from the very
-totals that it is added to. An event's id makes the whole repeatable: after any doubt (a lost reply to a commit, a replayed
-journal) the same events are offered again and those that are stored already are left alone.
+What an event costs depends on the totals that it is added to, so both are written together. There are two ways, and whoever
+asks need not know which was taken. *At once*: where this process knows the totals, one statement writes new ones over the very
+row version that they were computed from, and everything else with them; a customer whose row has changed meanwhile is left
+alone, and goes the other way. *Under lock*: the rows of `usage_periods` are locked first, in one order everywhere, and read.
+
+An event's id makes the whole repeatable: after any doubt (a lost reply to a commit, a replayed journal) the same events are
+offered again, under lock, and those that are stored already are left alone.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal
 from itertools import count
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 import orjson
 import psycopg
 from psycopg import errors
-from psycopg.rows import dict_row
 
 from tollkeeper.domain.account import Account
 from tollkeeper.domain.errors import StoreUnavailable, TollkeeperError
 from tollkeeper.domain.event import UsageEvent
-from tollkeeper.domain.notice import Notice, quota_notices, spend_cap_notices
-from tollkeeper.domain.pricing.rating import running_cost, unpriced, usage_amount
-from tollkeeper.domain.pricing.tariff import Tariff
-from tollkeeper.domain.usage import Usage, quantities
-from tollkeeper.storage.gate import AccountReader
+from tollkeeper.domain.pricing import fine_of
+from tollkeeper.storage.gate import AccountReader, Seen, rows_of
+from tollkeeper.storage.ledger import Ledger
+from tollkeeper.storage.memory import Known, Memory
 from tollkeeper.storage.partitions import create_partition_sql, month_start, months_ahead
-from tollkeeper.storage.totals import Sums, totals_from_json, totals_to_json
-from tollkeeper.storage.usage_json import parts_from_json, parts_to_json
+from tollkeeper.storage.totals import totals_from_json
+from tollkeeper.storage.usage_json import parts_from_json
 from tollkeeper.storage.wire import Wire
 
 Key = tuple[str, datetime]
 """(user_id, period_start)"""
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
-    """An event to store, with the account it was admitted on where the gate read one."""
+class Charge(NamedTuple):
+    """An event to store, with the customer as the gate saw them, where it did."""
 
     event: UsageEvent
     now: datetime
     """When it is stored, by the clock of this process."""
-    account: Account | None = None
+    seen: Seen | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """What became of one event."""
 
     status: Literal["accepted", "duplicate", "conflict"]
     """`conflict`: the id was seen before with other content; what came first stays."""
     period_start: datetime
     version: int
-    spent: Decimal
-    """What counts against the cap after this, in minor units."""
+    spent: int
+    """What counts against the cap after this, in fine units."""
     tokens: int
     """Tokens of the period after this."""
-    cost_units: Decimal
     unpriced: bool = False
-
-
-@dataclass(slots=True)
-class _Ledger:
-    """The row of one customer's period while a batch is added to it."""
-
-    account: Account
-    tariff: Tariff
-    version: int
-    revision: int
-    totals: Sums
-    tokens: int
-    cost_units: Decimal
-    spent: int
-    made: bool = False
-    """The row was not there before this batch."""
-    stored: int = 0
-    """How many events of this batch are in it, free ones too."""
-    events: int = 0
-    changed: bool = False
-    tokens_before: int = field(init=False)
-    spend_before: Decimal = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.tokens_before = self.tokens
-        self.spend_before = self.spend
-
-    @property
-    def spend(self) -> Decimal:
-        """What counts against the cap."""
-        return max(Decimal(self.spent), self.cost_units)
-
-    def add(self, usage: Usage) -> tuple[Decimal, bool]:
-        """Add one event's usage: what it costs at this position, and whether some of it has no price."""
-        added = quantities(usage)
-        cost = running_cost(self.tariff, self.totals, added)
-        self.totals.add(added)
-        self.tokens += usage.tokens_in + usage.tokens_out
-        self.cost_units += cost
-        self.events += 1
-        self.changed = True
-        return cost, any(True for _ in unpriced(self.tariff, added))
-
-    def rated(self) -> None:
-        """Bring the rounded bill up to date."""
-        if self.changed:
-            self.spent = usage_amount(self.tariff, self.totals)
 
 
 class Settlement:
     """Stores usage events. `async with Settlement(url, schema) as settlement` for one that is closed at the end."""
 
-    def __init__(self, url: str, schema: str | None = None, *, budget_seconds: float = 30.0) -> None:
-        self._wire = Wire(url, schema, budget_seconds=budget_seconds, durable=True)
+    def __init__(
+        self, url: str, schema: str | None = None, memory: Memory | None = None, *, budget_seconds: float = 30.0
+    ) -> None:
+        self._memory = Memory() if memory is None else memory
+        self._wire = Wire(
+            url, schema, budget_seconds=budget_seconds, durable=True, on_connect=self._memory.forget_stamps
+        )
         self._reader = AccountReader()
 
     async def __aenter__(self) -> Settlement:
@@ -135,7 +92,7 @@ class Settlement:
         return await self.store([Charge(event, now) for event in events], look_up=look_up)
 
     async def store(self, charges: Sequence[Charge], *, look_up: bool = False) -> list[Settled | Exception]:
-        """Store all charges in one transaction; an answer for each, in order.
+        """Store all charges; an answer for each, in order.
 
         `look_up`: some may be stored already. Where they are not expected to be and are all the same, the database refuses
         the batch and it is offered again with a look. A charge that the database cannot take gets its own error, and the
@@ -172,11 +129,96 @@ class Settlement:
     async def _store(
         self, connection: psycopg.AsyncConnection[Any], charges: Sequence[Charge], *, look_up: bool
     ) -> list[Settled | Exception]:
+        if look_up:
+            return await self._under_lock(connection, charges, look_up=True)
+        answers = await self._at_once(connection, charges)
+        left = [n for n, answer in enumerate(answers) if answer is None]
+        if left:
+            for n, answer in zip(
+                left, await self._under_lock(connection, [charges[n] for n in left], look_up=False), strict=True
+            ):
+                answers[n] = answer
+        return [answer for answer in answers if answer is not None]
+
+    # -- at once -----------------------------------------------------------------------------------------------------
+
+    async def _at_once(
+        self, connection: psycopg.AsyncConnection[Any], charges: Sequence[Charge]
+    ) -> list[Settled | Exception | None]:
+        """Store what can be stored by what this process knows; None for what is to be stored under lock."""
+        written: dict[Key, tuple[Ledger, Known]] = {}
+        unpriced: list[tuple[Key, bool] | None] = []
+        for charge in charges:
+            known = self._believed(charge)
+            if charge.seen is None or known is None:
+                unpriced.append(None)
+                continue
+            key = (known.account.user_id, known.account.period.start)
+            if key not in written:
+                written[key] = (Ledger.of_known(charge.seen.account, known), known)
+            unpriced.append((key, written[key][0].add(charge.event)))
+        now = charges[0].now
+        for ledger, _ in written.values():
+            ledger.rated()
+        # Notices are seldom, and written with the rest of what is seldom.
+        quiet = [pair for pair in written.values() if not pair[0].notices(now)]
+        stored = await self._write_over(connection, quiet, now) if quiet else frozenset()
+        answers: list[Settled | Exception | None] = []
+        for found in unpriced:
+            if found is None or found[0] not in stored:
+                answers.append(None)
+            else:
+                ledger = written[found[0]][0]
+                answers.append(
+                    Settled("accepted", ledger.key[1], ledger.version, ledger.spend, ledger.tokens, found[1])
+                )
+        return answers
+
+    def _believed(self, charge: Charge) -> Known | None:
+        """What is known of the charge's customer, if it can still be true of the period that it belongs to."""
+        if charge.seen is None:
+            return None
+        account, known = charge.seen
+        stamps = known.stamps
+        if stamps is None or stamps.connection != self._memory.connection:
+            return None
+        return known if known.account.period.start == account.period.start else None
+
+    async def _write_over(
+        self, connection: psycopg.AsyncConnection[Any], pairs: list[tuple[Ledger, Known]], now: datetime
+    ) -> set[Key]:
+        """Write the periods whose row is still the version that is known; their keys."""
+        # In one order everywhere, so that two batches seldom wait for each other crosswise.
+        ordered = sorted(pairs, key=lambda pair: pair[0].key)
+        periods, events = [], []
+        for n, (ledger, known) in enumerate(ordered):
+            assert known.stamps is not None, "believed"
+            periods.append(ledger.period() | {"n": n, "was": known.stamps.period})
+            events += [row | {"n": n} for row in ledger.rows]
+        before = self._memory.connection
+        cursor = await connection.execute(
+            _WRITE_OVER,
+            {"events": orjson.dumps(events).decode(), "periods": orjson.dumps(periods).decode(), "now": now},
+        )
+        stamps = dict(await cursor.fetchall())
+        for n, (ledger, known) in enumerate(ordered):
+            stamp = stamps.get(n)
+            if stamp is None:
+                known.stamps = None
+            elif known.stamps is not None:
+                known.account = ledger.account(known.account)
+                known.stamps = known.stamps._replace(period=stamp, connection=before)
+        return {ordered[n][0].key for n in stamps}
+
+    # -- under lock --------------------------------------------------------------------------------------------------
+
+    async def _under_lock(
+        self, connection: psycopg.AsyncConnection[Any], charges: Sequence[Charge], *, look_up: bool
+    ) -> list[Settled | Exception]:
         async with connection.transaction():
             accounts = await self._accounts(connection, charges)
-            ledgers = await self._lock(connection, accounts)
+            ledgers, made = await self._lock(connection, accounts)
             known = await self._known(connection, charges) if look_up else {}
-            rows: list[dict[str, Any]] = []
             answers: list[Settled | Exception] = []
             found_again: list[UUID] = []
             for charge, account in zip(charges, accounts, strict=True):
@@ -188,33 +230,35 @@ class Settlement:
                 if seen is _LOST and not _is_lost(charge.event):
                     found_again.append(charge.event.id)
                     seen = None
+                status: Literal["accepted", "duplicate", "conflict"] = "accepted"
+                unpriced = False
                 if seen is None:
                     known[charge.event.id] = _content(charge.event)
-                    answers.append(_add(ledger, charge, rows))
+                    unpriced = ledger.add(charge.event)
                 else:
-                    status: Literal["duplicate", "conflict"] = (
-                        "duplicate" if seen in (_LOST, _content(charge.event)) else "conflict"
-                    )
-                    answers.append(Settled(status, account.period.start, ledger.version, Decimal(0), 0, Decimal(0)))
+                    status = "duplicate" if seen in (_LOST, _content(charge.event)) else "conflict"
+                answers.append(Settled(status, account.period.start, 0, 0, 0, unpriced))
             for ledger in ledgers.values():
                 ledger.rated()
             if found_again:
                 await connection.execute(_FORGET_LOST, (found_again,))
-            await self._write(connection, charges, ledgers, rows)
-            await self._unmake(connection, ledgers)
+            await self._write(connection, charges, ledgers)
+            await self._unmake(connection, [ledgers[key] for key in made])
         return [_with_spend(answer, account, ledgers) for answer, account in zip(answers, accounts, strict=True)]
 
-    async def _unmake(self, connection: psycopg.AsyncConnection[Any], ledgers: dict[Key, _Ledger]) -> None:
+    async def _unmake(self, connection: psycopg.AsyncConnection[Any], made: Sequence[Ledger]) -> None:
         """Leave no period behind that holds nothing, where all that was offered for it was known already."""
-        for (user_id, start), ledger in ledgers.items():
-            if ledger.made and not ledger.stored:
-                await connection.execute(_UNMAKE, (user_id, start))
+        for ledger in made:
+            if not ledger.rows:
+                await connection.execute(_UNMAKE, ledger.key)
                 ledger.version = 0
 
     async def _accounts(
         self, connection: psycopg.AsyncConnection[Any], charges: Sequence[Charge]
     ) -> list[Account | Exception]:
-        accounts: list[Account | Exception | None] = [charge.account for charge in charges]
+        accounts: list[Account | Exception | None] = [
+            None if charge.seen is None else charge.seen.account for charge in charges
+        ]
         missing = [n for n, account in enumerate(accounts) if account is None]
         if missing:
             found = await self._reader.look_up(connection, [charges[n].event for n in missing])
@@ -224,39 +268,30 @@ class Settlement:
 
     async def _lock(
         self, connection: psycopg.AsyncConnection[Any], accounts: Sequence[Account | Exception]
-    ) -> dict[Key, _Ledger]:
+    ) -> tuple[dict[Key, Ledger], list[Key]]:
         """Lock the period rows concerned, made where missing; always in the same order, so that batches never deadlock."""
         known = [account for account in accounts if isinstance(account, Account)]
         by_key = {(account.user_id, account.period.start): account for account in known}
         wanted = [
             {
                 "user_id": account.user_id,
-                "period_start": account.period.start.isoformat(),
-                "period_end": account.period.end.isoformat(),
+                "period_start": account.period.start,
+                "period_end": account.period.end,
                 "plan_id": account.tariff_plan_id,
                 "plan_version": account.tariff_version,
                 "currency": account.plan.tariff.currency,
             }
             for _, account in sorted(by_key.items())
         ]
-        async with connection.cursor(row_factory=dict_row) as cursor:
-            await cursor.execute(_LOCK, (orjson.dumps(wanted).decode(),))
-            rows = await cursor.fetchall()
-        ledgers = {}
-        for row in rows:
+        ledgers, made = {}, []
+        for row in await rows_of(connection, _LOCK, wanted):
             key = (row["user_id"], row["period_start"])
-            ledgers[key] = _Ledger(
-                account=by_key[key],
-                tariff=await self._reader.tariff(connection, row["plan_id"], row["plan_version"]),
-                version=row["version"],
-                revision=row["revision"],
-                totals=totals_from_json(row["totals"]),
-                tokens=int(row["tokens"]),
-                cost_units=row["cost_units"],
-                spent=row["spent"],
-                made=row["made"],
-            )
-        return ledgers
+            tariff = await self._reader.tariff(connection, row["plan_id"], row["plan_version"])
+            totals = totals_from_json(row["totals"])
+            ledgers[key] = Ledger.of_row(by_key[key], tariff, row, totals, fine_of(row["cost_units"]))
+            if row["made"]:
+                made.append(key)
+        return ledgers, made
 
     async def _known(
         self, connection: psycopg.AsyncConnection[Any], charges: Sequence[Charge]
@@ -268,98 +303,34 @@ class Settlement:
         }
 
     async def _write(
-        self,
-        connection: psycopg.AsyncConnection[Any],
-        charges: Sequence[Charge],
-        ledgers: dict[Key, _Ledger],
-        rows: list[dict[str, Any]],
+        self, connection: psycopg.AsyncConnection[Any], charges: Sequence[Charge], ledgers: dict[Key, Ledger]
     ) -> None:
         now = charges[0].now
-        changed = {key: ledger for key, ledger in ledgers.items() if ledger.changed}
-        periods = [
-            {
-                "user_id": user_id,
-                "period_start": start.isoformat(),
-                "events": ledger.events,
-                "tokens": str(ledger.tokens),
-                "totals": totals_to_json(ledger.totals),
-                "cost_units": str(ledger.cost_units),
-                "spent": ledger.spent,
-            }
-            for (user_id, start), ledger in changed.items()
-        ]
+        rows = [row for ledger in ledgers.values() for row in ledger.rows]
+        changed = [ledger for ledger in ledgers.values() if ledger.events]
         await connection.execute(
             _WRITE,
             {
                 "events": orjson.dumps(rows).decode(),
-                "periods": orjson.dumps(periods).decode(),
+                "periods": orjson.dumps([ledger.period() for ledger in changed]).decode(),
                 "now": now,
                 "holds": [charge.event.id for charge in charges],
             },
         )
-        notices = [notice for ledger in changed.values() for notice in _notices(ledger, now)]
+        notices = [notice for ledger in changed for notice in ledger.notices(now)]
         if notices:
             as_json = json.dumps([asdict(notice) for notice in notices])  # tokens of a period can be past 64 bits
             await connection.execute(_NOTICE, {"notices": as_json, "now": now})
 
 
-def _add(ledger: _Ledger, charge: Charge, rows: list[dict[str, Any]]) -> Settled:
-    """Add one new event to its period and to the rows to insert."""
-    event = charge.event
-    cost, no_price = ledger.add(event.usage) if event.billable else (Decimal(0), False)
-    rows.append(_row(event, ledger.revision, cost, unpriced=no_price))
-    ledger.stored += 1
-    return Settled("accepted", ledger.account.period.start, ledger.version, Decimal(0), 0, cost, no_price)
-
-
 def _with_spend(
-    answer: Settled | Exception, account: Account | Exception, ledgers: dict[Key, _Ledger]
+    answer: Settled | Exception, account: Account | Exception, ledgers: dict[Key, Ledger]
 ) -> Settled | Exception:
     """The answer with the spend as it stands after the whole batch."""
     if isinstance(answer, Exception) or isinstance(account, Exception):
         return answer
     ledger = ledgers[account.user_id, account.period.start]
-    return replace(answer, version=ledger.version, spent=ledger.spend, tokens=ledger.tokens)
-
-
-def _notices(ledger: _Ledger, now: datetime) -> list[Notice]:
-    """The thresholds that this batch crossed. A period that is over has none: its figures are a matter for the invoice."""
-    if not ledger.account.period.contains(now):
-        return []
-    return [
-        *quota_notices(ledger.account, ledger.tokens_before, ledger.tokens, ledger.spent),
-        *spend_cap_notices(ledger.account, ledger.spend_before, ledger.spend),
-    ]
-
-
-def _row(event: UsageEvent, revision: int, cost: Decimal, *, unpriced: bool) -> dict[str, Any]:
-    usage = event.usage
-    return {
-        "id": str(event.id),
-        "user_id": event.user_id,
-        "timestamp": event.timestamp.isoformat(),
-        "model_id": usage.model_id,
-        "tokens_in": usage.tokens_in,
-        "tokens_out": usage.tokens_out,
-        "cached_tokens_in": usage.cached_tokens_in,
-        "cache_write_tokens_in": usage.cache_write_tokens_in,
-        "reasoning_tokens_out": usage.reasoning_tokens_out,
-        "compute_minutes": str(usage.compute_minutes),
-        "cost_units": f"{cost:f}",
-        "latency_ms": event.latency_ms,
-        "status_code": event.status_code,
-        "method": event.method,
-        "path": event.path,
-        "request_id": event.request_id,
-        "estimated": event.estimated,
-        "complete": event.complete,
-        "units": {name: _number(quantity) for name, quantity in usage.units.items()},
-        "parts": parts_to_json(usage),
-        "usage_state": event.state,
-        "unpriced": unpriced,
-        "billable": event.billable,
-        "revision": revision,
-    }
+    return answer._replace(version=ledger.version, spent=ledger.spend, tokens=ledger.tokens)
 
 
 def _content(event: UsageEvent) -> tuple[Any, ...]:
@@ -395,10 +366,6 @@ def _plain(units: Any) -> dict[str, Decimal]:
     return {name: Decimal(quantity) for name, quantity in units.items()}
 
 
-def _number(quantity: Decimal) -> int | str:
-    return int(quantity) if quantity == quantity.to_integral_value() else f"{quantity:f}"
-
-
 _LOCK = """
 INSERT INTO usage_periods (user_id, period_start, period_end, plan_id, plan_version, currency, version)
 SELECT r.user_id, r.period_start, r.period_end, r.plan_id, r.plan_version, r.currency, 1
@@ -426,8 +393,7 @@ FROM usage_events WHERE id = ANY(%s)
 
 _FORGET_LOST = f"DELETE FROM usage_events WHERE id = ANY(%s) AND {_WAS_LOST}"  # noqa: S608 # the same
 
-_WRITE = """
-WITH stored AS (
+_INSERT_EVENTS = """
     INSERT INTO usage_events (
         id, user_id, "timestamp", model_id, tokens_in, tokens_out, cached_tokens_in, cache_write_tokens_in,
         reasoning_tokens_out, compute_minutes, cost_units, latency_ms, status_code, method, path, request_id, estimated,
@@ -437,21 +403,27 @@ WITH stored AS (
         e.method, e.path, e.request_id, e.estimated, e.complete, e.units, e.usage_state, e.unpriced, e.billable,
         e.revision, e.parts, %(now)s
     FROM json_to_recordset(%(events)s::json) AS e(
-        id uuid, user_id text, "timestamp" timestamptz, model_id text, tokens_in bigint, tokens_out bigint,
+        n int, id uuid, user_id text, "timestamp" timestamptz, model_id text, tokens_in bigint, tokens_out bigint,
         cached_tokens_in bigint, cache_write_tokens_in bigint, reasoning_tokens_out bigint, compute_minutes numeric,
         cost_units numeric, latency_ms int, status_code smallint, method text, path text, request_id text,
         estimated boolean, complete boolean, units jsonb, usage_state text, unpriced boolean, billable boolean,
         revision smallint, parts jsonb)
+"""
+
+_PERIODS = """json_to_recordset(%(periods)s::json) AS r(
+        n int, was xid, user_id text, period_start timestamptz, events bigint, tokens numeric, totals jsonb,
+        cost_units numeric, spent bigint)"""
+
+_WRITE = f"""
+WITH stored AS ({_INSERT_EVENTS}
 ), moved AS (
     UPDATE usage_periods AS u
     SET events = u.events + r.events, tokens = r.tokens, totals = r.totals, cost_units = r.cost_units, spent = r.spent
-    FROM json_to_recordset(%(periods)s::json) AS r(
-        user_id text, period_start timestamptz, events bigint, tokens numeric, totals jsonb, cost_units numeric,
-        spent bigint)
+    FROM {_PERIODS}
     WHERE u.user_id = r.user_id AND u.period_start = r.period_start
 )
 DELETE FROM holds WHERE id = ANY(%(holds)s)
-"""
+"""  # noqa: S608 # both texts are ours
 
 # Apart from the other, so that it costs nothing where nothing is crossed.
 _NOTICE = """
@@ -467,3 +439,22 @@ WITH told AS MATERIALIZED (
 INSERT INTO notices (kind, user_id, subject, payload, created_at)
 SELECT kind, user_id, subject, payload, %(now)s FROM told ON CONFLICT (subject) DO NOTHING
 """
+
+# A row whose version is another one is left alone, with all that belongs to it; the others are stored. An update that waits for
+# somebody else's looks at the version again when that is committed.
+_WRITE_OVER = f"""
+WITH moved AS (
+    UPDATE usage_periods AS u
+    SET version = u.version + 1, events = u.events + r.events, tokens = r.tokens, totals = r.totals,
+        cost_units = r.cost_units, spent = r.spent
+    FROM {_PERIODS}
+    WHERE u.user_id = r.user_id AND u.period_start = r.period_start AND u.xmin = r.was
+    RETURNING r.n, u.xmin::text AS stamp
+), stored AS ({_INSERT_EVENTS}
+    WHERE e.n IN (SELECT n FROM moved)
+    RETURNING id
+), ended AS (
+    DELETE FROM holds WHERE id IN (SELECT id FROM stored)
+)
+SELECT n, stamp FROM moved
+"""  # noqa: S608 # all texts are ours

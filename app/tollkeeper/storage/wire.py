@@ -37,11 +37,20 @@ _TRY_AGAIN = (errors.DeadlockDetected, errors.SerializationFailure)
 class Wire:
     """A single connection that mends itself. Use it for one thing at a time; `Grouped` sees to that."""
 
-    def __init__(self, url: str, schema: str | None, *, budget_seconds: float, durable: bool) -> None:
+    def __init__(
+        self,
+        url: str,
+        schema: str | None,
+        *,
+        budget_seconds: float,
+        durable: bool,
+        on_connect: Callable[[], None] = lambda: None,
+    ) -> None:
         options = f"{session_options(schema)} {_BY_KEY}"
         self._url = url
         self._options = options if durable else f"{options} -c synchronous_commit=off"
         self._budget = budget_seconds
+        self._on_connect = on_connect
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._rest_until = 0.0
         self._lost: set[asyncio.Task[Any]] = set()
@@ -105,6 +114,7 @@ class Wire:
                 connect_timeout=max(1, int(self._budget)),
                 application_name="tollkeeper request path",
             )
+            self._on_connect()
         return self._connection
 
     async def _reset(self, connection: psycopg.AsyncConnection[Any]) -> None:

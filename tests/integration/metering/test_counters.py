@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
@@ -16,9 +15,10 @@ import redis
 from integration.metering.conftest import NOW
 from tollkeeper.counters.redis import Held, Question, RedisCounters, Spend, Verdict
 from tollkeeper.domain.errors import StoreUnavailable
+from tollkeeper.domain.pricing import FINE
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
-NOTHING = Spend(0, Decimal(0), 0)
+NOTHING = Spend(0, 0, 0)
 
 
 def question(**changes: Any) -> Question:
@@ -26,7 +26,7 @@ def question(**changes: Any) -> Question:
         "id": uuid4(),
         "user_id": "alice",
         "period_start": START,
-        "bound": Decimal(10),
+        "bound": 10 * FINE,
         "soft": False,
         "cap": 100,
         "tokens": 1000,
@@ -46,6 +46,7 @@ def with_counters(url: str, work: Callable[[RedisCounters], Awaitable[Any]]) -> 
         try:
             return await work(counters)
         finally:
+            await counters.idle()
             await counters.close()
 
     return asyncio.run(run())
@@ -73,7 +74,7 @@ def test_asking_twice_with_one_id_places_one_hold(redis_url: str) -> None:
 
     first, second = with_counters(redis_url, work)
     assert (first.outcome, second.outcome) == ("ok", "ok")
-    assert second.held == 10
+    assert second.held == 10 * FINE
 
 
 def test_a_hold_that_is_settled_twice_is_given_back_once_and_spend_never_goes_back(redis_url: str) -> None:
@@ -83,7 +84,7 @@ def test_a_hold_that_is_settled_twice_is_given_back_once_and_spend_never_goes_ba
         await counters.ask(one)
         await counters.ask(other)
         for version in (2, 2, 1):
-            await counters.settle(one.id, "alice", START, Spend(version, Decimal(version * 7), version))
+            counters.settle(one.id, "alice", START, Spend(version, version * 7 * FINE, version))
 
     with_counters(redis_url, work)
     assert state(redis_url) == {
@@ -98,10 +99,10 @@ def test_a_hold_that_is_settled_twice_is_given_back_once_and_spend_never_goes_ba
 
 def test_holds_of_nothing_come_and_go_without_a_complaint(redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
     async def work(counters: RedisCounters) -> list[str]:
-        await counters.seed("alice", START, NOTHING, [Held(uuid4(), Decimal(0), 0, NOW - timedelta(seconds=1))])
+        await counters.seed("alice", START, NOTHING, [Held(uuid4(), 0, 0, NOW - timedelta(seconds=1))])
         free = question(tokens=0, free_until=5)
         outcomes = [(await counters.ask(free)).outcome]
-        await counters.settle(free.id, "alice", START, NOTHING)
+        counters.settle(free.id, "alice", START, NOTHING)
         return outcomes
 
     with caplog.at_level(logging.ERROR):
@@ -111,14 +112,14 @@ def test_holds_of_nothing_come_and_go_without_a_complaint(redis_url: str, caplog
 
 
 def test_seeded_holds_count_until_their_own_request_is_decided(redis_url: str) -> None:
-    mine = question(bound=Decimal(60))
-    others = [Held(uuid4(), Decimal(50), 1000, NOW + timedelta(minutes=1))]
+    mine = question(bound=60 * FINE)
+    others = [Held(uuid4(), 50 * FINE, 1000, NOW + timedelta(minutes=1))]
 
     async def work(counters: RedisCounters) -> list[str]:
-        own = Held(mine.id, Decimal(60), 1000, NOW + timedelta(minutes=1))
+        own = Held(mine.id, 60 * FINE, 1000, NOW + timedelta(minutes=1))
         await counters.seed("alice", START, NOTHING, [own, *others])
         refused = await counters.ask(mine)  # 50 held by another, 60 wanted
-        await counters.release(others[0].id, "alice", START)
+        counters.release(others[0].id, "alice", START)
         return [refused.outcome, (await counters.ask(mine)).outcome]
 
     assert with_counters(redis_url, work) == ["cap", "ok"]
@@ -126,10 +127,10 @@ def test_seeded_holds_count_until_their_own_request_is_decided(redis_url: str) -
 
 def test_a_copy_that_knows_something_newer_is_not_seeded_from_older_rows(redis_url: str) -> None:
     async def work(counters: RedisCounters) -> list[bool]:
-        await counters.settle(uuid4(), "alice", START, Spend(5, Decimal(9), 9))
+        counters.settle(uuid4(), "alice", START, Spend(5, 9 * FINE, 9))
         return [
-            await counters.seed("alice", START, Spend(4, Decimal(8), 8), []),
-            await counters.seed("alice", START, Spend(5, Decimal(9), 9), []),
+            await counters.seed("alice", START, Spend(4, 8 * FINE, 8), []),
+            await counters.seed("alice", START, Spend(5, 9 * FINE, 9), []),
         ]
 
     assert with_counters(redis_url, work) == [False, True]
@@ -138,7 +139,7 @@ def test_a_copy_that_knows_something_newer_is_not_seeded_from_older_rows(redis_u
 def test_a_hold_that_outlived_its_time_is_given_back_by_the_next_request(redis_url: str) -> None:
     async def work(counters: RedisCounters) -> list[str]:
         await counters.seed("alice", START, NOTHING, [])
-        await counters.ask(question(bound=Decimal(95)))
+        await counters.ask(question(bound=95 * FINE))
         before = await counters.ask(question())
         after = await counters.ask(question(now=NOW + timedelta(minutes=15)))
         return [before.outcome, after.outcome]
@@ -147,9 +148,9 @@ def test_a_hold_that_outlived_its_time_is_given_back_by_the_next_request(redis_u
 
 
 def test_a_free_request_fits_until_used_and_held_tokens_reach_the_end_of_what_is_free(redis_url: str) -> None:
-    async def work(counters: RedisCounters) -> list[tuple[str, Decimal]]:
-        await counters.seed("alice", START, Spend(1, Decimal(0), 7000), [])
-        asked = [question(cap=0, free_until=10_000, spend=Spend(1, Decimal(0), 7000)) for _ in range(4)]
+    async def work(counters: RedisCounters) -> list[tuple[str, int]]:
+        await counters.seed("alice", START, Spend(1, 0, 7000), [])
+        asked = [question(cap=0, free_until=10_000, spend=Spend(1, 0, 7000)) for _ in range(4)]
         answers = [await counters.ask(one) for one in asked]
         return [(answer.outcome, answer.held) for answer in answers]
 
@@ -174,10 +175,11 @@ def test_a_counter_that_would_overflow_is_an_error_for_that_request_alone(redis_
 def test_what_redis_missed_is_sent_when_it_is_back(redis_url: str) -> None:
     async def work(counters: RedisCounters) -> str:
         await counters.seed("alice", START, NOTHING, [])
-        asked = question(bound=Decimal(100))
+        asked = question(bound=100 * FINE)
         await counters.ask(asked)
         client, counters._client = counters._client, redis.asyncio.Redis(port=1)  # a door that nobody opens
-        await counters.settle(asked.id, "alice", START, Spend(1, Decimal(3), 3))
+        counters.settle(asked.id, "alice", START, Spend(1, 3 * FINE, 3))
+        await counters.idle()
         counters._client = client
         await asyncio.sleep(1.05)
         return (await counters.ask(question())).outcome

@@ -19,6 +19,7 @@ from tollkeeper.services.onboarding import move_customer
 from tollkeeper.services.overriding import override
 from tollkeeper.services.showing import usage_of
 from tollkeeper.storage.gate import Ask, Gate
+from tollkeeper.storage.memory import Memory
 
 MIDDLE = NOVEMBER + timedelta(days=15)
 HALF = OwnTerms(discount_percent=Decimal(50))
@@ -45,10 +46,10 @@ def two(ledger: Ledger) -> Ledger:
 
 def cap_at_the_gate(ledger: Ledger, user_id: str) -> int | None:
     async def ask() -> int | None:
-        gate = Gate(ledger.database.url, None, budget_seconds=5)
-        account = await gate.ask(Ask(uuid4(), MIDDLE, MIDDLE + timedelta(minutes=1), user_id=user_id))
+        gate = Gate(ledger.database.url, None, Memory(), budget_seconds=5)
+        seen = await gate.ask(Ask(uuid4(), MIDDLE, MIDDLE + timedelta(minutes=1), user_id))
         gate.discard()
-        return account.plan.spend_cap
+        return seen.account.plan.spend_cap
 
     return asyncio.run(ask())
 

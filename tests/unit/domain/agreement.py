@@ -11,11 +11,21 @@ from fractions import Fraction
 from random import Random
 from typing import Any
 
-from tollkeeper.domain.money import AmountTooLarge
+from tollkeeper.domain.money import AmountTooLarge, as_number, decimal_of
 from tollkeeper.domain.period import Period, period_of
 from tollkeeper.domain.plan_file import parse_plans
-from tollkeeper.domain.pricing import Tariff, rate, running_cost, upper_bound, usage_amount
-from tollkeeper.domain.usage import Key, Quantities, Totals, Usage, quantities
+from tollkeeper.domain.pricing import (
+    COST_PLACES,
+    Position,
+    Tariff,
+    bound_at,
+    rate,
+    running_cost,
+    upper_bound,
+    usage_amount,
+)
+from tollkeeper.domain.pricing.rating import unpriced
+from tollkeeper.domain.usage import COMPUTE_MINUTES, REQUESTS, Key, Quantities, Totals, Usage, quantities
 from unit.domain import oracle
 from unit.domain.history import History
 
@@ -53,9 +63,12 @@ def _by_period(
 def _compare(tariff: Tariff, usages: list[Usage], expected: oracle.Verdict) -> Iterator[str]:
     totals: dict[Key, Decimal | int] = {}
     spent = Fraction(0)
+    position = Position(tariff, {})
     for usage in usages:
         added = quantities(usage)
         cost = running_cost(tariff, totals, added)
+        yield from _at_another_position(position.copy(), totals, usage, cost)
+        position.add(added)
         yield from _above_its_bound(tariff, totals, usage, cost)
         spent += Fraction(cost)
         _add(totals, added)
@@ -63,6 +76,8 @@ def _compare(tariff: Tariff, usages: list[Usage], expected: oracle.Verdict) -> I
     if expected.usage_amount > BIGGEST:
         yield from _accepted_too_much(tariff, totals)
         return
+    if not position.spent == Position(tariff, totals).spent == expected.usage_amount:
+        yield f"{position.spent} spent at the position instead of {expected.usage_amount}"
     bill = rate(tariff, totals)
     lines = [(x.price, x.tier, Fraction(x.quantity or 0), x.exact, x.amount) for x in bill.lines if x.kind == "usage"]
     if lines != [tuple(line) for line in expected.lines]:
@@ -75,6 +90,19 @@ def _compare(tariff: Tariff, usages: list[Usage], expected: oracle.Verdict) -> I
         yield f"{bill.usage_amount} and {bill.total} in total instead of {expected.usage_amount} and {expected.total}"
     if set(bill.unpriced) != expected.unpriced:
         yield f"{bill.unpriced} unpriced instead of {expected.unpriced}"
+
+
+def _at_another_position(position: Position, totals: Totals, usage: Usage, cost: Decimal) -> Iterator[str]:
+    """What a position that grew event by event makes of the next one."""
+    tariff = position.tariff
+    others = {COMPUTE_MINUTES: as_number(usage.compute_minutes), REQUESTS: 1}
+    others |= {name: as_number(quantity) for name, quantity in usage.units.items()}
+    bound = decimal_of(bound_at(position, usage.model_id, usage.tokens_in, usage.tokens_out, others), COST_PLACES)
+    if bound != _bound(tariff, usage.model_id, usage, totals, tariff.included_tokens):
+        yield f"{usage} holds {bound} at its position after {totals}"
+    grown, no_price = position.add(quantities(usage))
+    if decimal_of(grown, COST_PLACES) != cost or no_price != any(unpriced(tariff, quantities(usage))):
+        yield f"{usage} costs {grown} fine units at its position after {totals} instead of {cost}"
 
 
 def _above_its_bound(tariff: Tariff, totals: Quantities, usage: Usage, cost: Decimal) -> Iterator[str]:
@@ -110,9 +138,13 @@ def _bound(tariff: Tariff, model: str | None, usage: Usage, totals: Totals | Non
 
 
 def _accepted_too_much(tariff: Tariff, totals: Quantities) -> Iterator[str]:
-    for ask in (rate, usage_amount):
+    for ask in (rate, usage_amount, _spent_at):
         with suppress(AmountTooLarge):
             yield f"{ask(tariff, totals)}, though it does not fit 64 bits"
+
+
+def _spent_at(tariff: Tariff, totals: Totals) -> int:
+    return Position(tariff, totals).spent
 
 
 def _add(totals: Quantities, added: Quantities) -> None:

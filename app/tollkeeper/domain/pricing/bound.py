@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
+from typing import NamedTuple
 
 from tollkeeper.domain.errors import InvalidInput
 from tollkeeper.domain.money import as_number, decimal_of
 from tollkeeper.domain.pricing import kinds
 from tollkeeper.domain.pricing.allowance import after_allowance
-from tollkeeper.domain.pricing.matching import covers
+from tollkeeper.domain.pricing.position import Position
 from tollkeeper.domain.pricing.price import COST_PLACES, Number
 from tollkeeper.domain.pricing.rating import by_price
 from tollkeeper.domain.pricing.tariff import Tariff
@@ -40,7 +40,7 @@ def upper_bound(
     What has no price adds nothing.
 
     Without `totals` the bound holds from any position. With the period's totals so far, tiers left behind and flat fees
-    already entered drop out; `position_matters` says whether it is worth reading them.
+    already entered drop out.
 
     Tokens that are still included cost nothing: of the allowance, what neither the totals nor `held_tokens` (what
     others in flight may take first) use up. `tokens_used` stands in for totals that are not at hand; without either
@@ -54,38 +54,37 @@ def upper_bound(
         raise InvalidInput("tokens", "no negative count")
     state = _State.at(tariff, totals or {}, granted_tokens)
     free = _allowance_left(state, totals is not None, tokens_used) - held_tokens
-    tokens = [
-        state.part(_token_prices(tariff, model_id, _INPUT_TYPES), tokens_in),
-        state.part(_token_prices(tariff, model_id, _OUTPUT_TYPES), tokens_out),
-    ]
-    others = {COMPUTE_MINUTES: compute_minutes, REQUESTS: 1, **(units or {})}
-    counted = [state.part(_prices_of(tariff, model_id, meter), as_number(n)) for meter, n in others.items() if n]
-    return _rounded_up(state.most([*_without_free(tokens, free), *counted]))
+    others = {COMPUTE_MINUTES: as_number(compute_minutes), REQUESTS: 1, **_numbers(units)}
+    parts = state.parts(model_id, tokens_in, tokens_out, others)
+    return decimal_of(state.most([*_without_free(parts[:2], free), *parts[2:]]), COST_PLACES)
 
 
-def position_matters(tariff: Tariff) -> bool:
-    """Whether totals make the bound tighter: tiers, flat fees, packages, or an allowance that several prices share."""
-    shared = tariff.included_tokens > 0 and sum(price.counts_tokens for price in tariff.prices) > 1
-    return shared or any(price.kind != "per_unit" or price.fees[0] for price in tariff.prices)
+def bound_at(
+    position: Position, model_id: str | None, tokens_in: int, tokens_out: int, others: Mapping[str, Number]
+) -> int:
+    """The same from a customer's position, in fine units, with the allowance as if others in flight took all of it.
+
+    `others` are the quantities of meters that count no tokens; one request is one of them.
+    """
+    state = _State(position.tariff, position.allowance, position.matched, position.billable())
+    return state.most(state.parts(model_id, tokens_in, tokens_out, others))
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(NamedTuple):
     """Some of a request's units, the prices they may fall under, and the highest rate among those."""
 
     prices: frozenset[int]
-    count: Number
+    quantity: Number
     rate: Number
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
+class _State(NamedTuple):
     """Where a customer stands in a period: quantities by price, before and after the allowance."""
 
     tariff: Tariff
     allowance: int
-    matched: dict[int, Number]
-    billable: dict[int, Number]
+    matched: Mapping[int, Number]
+    billable: Mapping[int, Number]
 
     @classmethod
     def at(cls, tariff: Tariff, totals: Totals, granted_tokens: int) -> _State:
@@ -97,22 +96,40 @@ class _State:
     def tokens_used(self) -> int:
         return int(self.tokens_before(len(self.tariff.prices)))
 
-    def part(self, prices: frozenset[int], count: Number) -> _Part:
+    def parts(self, model_id: str | None, tokens_in: int, tokens_out: int, others: Mapping[str, Number]) -> list[_Part]:
+        """Input, output, and one for each other meter that something is counted on."""
+        reached = self.tariff.prices_of
+        tokens = [
+            self._part(reached(model_id, _INPUT_TYPES), tokens_in),
+            self._part(reached(model_id, _OUTPUT_TYPES), tokens_out),
+        ]
+        return tokens + [self._part(reached(model_id, (meter,)), n) for meter, n in others.items() if n]
+
+    def most(self, parts: Iterable[_Part]) -> int:
+        """Whole fine units, rounded up."""
+        cost: Number = 0
+        concerned: set[int] = set()
+        for prices, quantity, rate in parts:
+            if prices and quantity > 0:
+                cost += rate * quantity
+                concerned.update(prices)
+        for index in concerned:
+            cost += self._surcharge(index)
+        return int(-(-cost // 1))
+
+    def _part(self, prices: frozenset[int], quantity: Number) -> _Part:
         if self.allowance:
             prices |= self._displaced(prices)
-        rates = [kinds.dearest(self.tariff.prices[index], self._position(index)) for index in prices]
-        return _Part(prices, count, max(rates, default=0))
-
-    def most(self, parts: list[_Part]) -> Number:
-        used = [part for part in parts if part.count > 0]
-        concerned = {index for part in used for index in part.prices}
-        return sum(part.rate * part.count for part in used) + sum(map(self._surcharge, concerned))
+        rate: Number = 0
+        for index in prices:
+            rate = max(rate, kinds.dearest(self.tariff.prices[index], self.billable.get(index, 0)))
+        return _Part(prices, quantity, rate)
 
     def _surcharge(self, index: int) -> Number:
         price = self.tariff.prices[index]
         # A running cost is the difference of two rounded positions, so it can be one fine unit more than the exact one.
         rounding = 0 if price.costs_whole_fine_units else 1
-        return kinds.surcharge(price, self._position(index)) + rounding
+        return kinds.surcharge(price, self.billable.get(index, 0)) + rounding
 
     def _displaced(self, prices: frozenset[int]) -> frozenset[int]:
         """Later prices whose usage has to be paid for when an earlier one takes the allowance away from it."""
@@ -127,9 +144,6 @@ class _State:
         counts = (n for index, n in self.matched.items() if index < before and self.tariff.prices[index].counts_tokens)
         return sum(counts)
 
-    def _position(self, index: int) -> Number:
-        return self.billable.get(index, 0)
-
 
 def _allowance_left(state: _State, totals_known: bool, tokens_used: int | None) -> int:
     if totals_known:
@@ -137,15 +151,8 @@ def _allowance_left(state: _State, totals_known: bool, tokens_used: int | None) 
     return 0 if tokens_used is None else state.allowance - tokens_used
 
 
-def _token_prices(tariff: Tariff, model_id: str | None, types: tuple[str, ...]) -> frozenset[int]:
-    return frozenset[int]().union(*[_prices_of(tariff, model_id, kind) for kind in types])
-
-
-def _prices_of(tariff: Tariff, model_id: str | None, meter: str) -> frozenset[int]:
-    if model_id is None:
-        return frozenset(index for index, price in enumerate(tariff.prices) if covers(price, meter))
-    index = tariff.price_of((model_id, meter))
-    return frozenset() if index is None else frozenset({index})
+def _numbers(units: Mapping[str, Decimal | int] | None) -> dict[str, Number]:
+    return {meter: as_number(quantity) for meter, quantity in (units or {}).items()}
 
 
 def _without_free(parts: list[_Part], free: int) -> Iterator[_Part]:
@@ -155,10 +162,6 @@ def _without_free(parts: list[_Part], free: int) -> Iterator[_Part]:
         yield from parts
         return
     for part in sorted(parts, key=lambda part: part.rate):
-        taken = min(left, part.count) if part.prices else 0
+        taken = min(left, part.quantity) if part.prices else 0
         left -= taken
-        yield _Part(part.prices, part.count - taken, part.rate)
-
-
-def _rounded_up(fine: Number) -> Decimal:
-    return decimal_of(-(-fine // 1), COST_PLACES)
+        yield _Part(part.prices, part.quantity - taken, part.rate)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from tollkeeper.domain.money import BIGINT_MAX
-from tollkeeper.domain.pricing.allowance import after_allowance
 from tollkeeper.domain.pricing.matching import covers
+from tollkeeper.domain.pricing.position import Position
 from tollkeeper.domain.pricing.price import Number, Price
-from tollkeeper.domain.pricing.rating import by_price
 from tollkeeper.domain.pricing.tariff import Tariff
-from tollkeeper.domain.usage import TOKEN_TYPES, Totals
+from tollkeeper.domain.usage import TOKEN_TYPES
 
 
-def free_tokens(tariff: Tariff, model_id: str | None, totals: Totals, *, granted_tokens: int = 0) -> int:
+def free_tokens(tariff: Tariff, model_id: str | None, position: Position) -> int:
     """How many more tokens, of whatever model, can be used before a request to this model costs anything.
 
     0 where it costs at once, also because a request or another unit of it has a price. A model of None is any model.
@@ -20,19 +19,13 @@ def free_tokens(tariff: Tariff, model_id: str | None, totals: Totals, *, granted
     matching = _matching(tariff, model_id)
     if any(not price.counts_tokens and not _free(price) for _, price in matching):
         return 0
-    matched = by_price(tariff, totals)
-    allowance = tariff.included_tokens + granted_tokens
-    left = allowance - sum(count for index, count in matched.items() if tariff.prices[index].counts_tokens)
+    matched = position.matched
+    left = position.allowance - sum(count for index, count in matched.items() if tariff.prices[index].counts_tokens)
     if left > 0:
         return int(left)
-    positions = after_allowance(tariff, matched, allowance)
+    positions = position.billable()
     rooms = [_room(price, positions.get(index, 0)) for index, price in matching if price.counts_tokens]
     return min(rooms, default=BIGINT_MAX)
-
-
-def has_free_tokens(tariff: Tariff) -> bool:
-    """Whether any tokens are ever free, so that a customer's position decides what a request can cost."""
-    return tariff.included_tokens > 0 or any(_free_tier(price, 0) for price in tariff.prices if price.counts_tokens)
 
 
 def _matching(tariff: Tariff, model_id: str | None) -> list[tuple[int, Price]]:

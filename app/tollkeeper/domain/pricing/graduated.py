@@ -20,14 +20,19 @@ def walk(price: Price, quantity: Number) -> Iterator[Slice]:
 
 def dearest(price: Price, position: Number) -> Number:
     """The highest rate of the tiers that are not used up."""
-    return max(price.rates[_first_open(price, position) :])
+    return price.dearest_from[_first_open(price, position)]
 
 
 def surcharge(price: Price, position: Number) -> Number:
     """Every flat fee whose tier is not entered yet."""
+    if not price.charges_fees:
+        return 0
     entered = sum(1 for _ in walk(price, position))
     return sum(price.fees[entered:])
 
 
 def _first_open(price: Price, position: Number) -> int:
-    return next(index for index, tier in enumerate(price.tiers) if tier.up_to is None or position < tier.up_to)
+    for index, tier in enumerate(price.tiers):
+        if tier.up_to is None or position < tier.up_to:
+            return index
+    raise AssertionError("the last tier has no end")

@@ -103,6 +103,21 @@ class Price:
         finest_quantity = 1 if self.counts_whole_units else 10**QUANTITY_PLACES
         return all(rate % finest_quantity == 0 for rate in self.rates) and all(fee % 1 == 0 for fee in self.fees)
 
+    @cached_property
+    def begins_free(self) -> bool:
+        """Whether the first units cost nothing."""
+        return self.rates[0] == 0 and self.fees[0] == 0
+
+    @cached_property
+    def dearest_from(self) -> tuple[Number, ...]:
+        """By tier: the highest rate of it and those after it."""
+        return tuple(max(self.rates[tier:]) for tier in range(len(self.rates)))
+
+    @cached_property
+    def charges_fees(self) -> bool:
+        """Whether some tier has a flat fee."""
+        return any(self.fees)
+
     @property
     def event_name(self) -> str:
         """The meter at Stripe that this price's quantities are reported to."""
@@ -154,6 +169,18 @@ class Slice(NamedTuple):
 def rounded(fine: Number, step: int) -> int:
     """Fine units as minor units: the nearest multiple of the currency's step, halves away from zero."""
     return round_half_away(fine, step * FINE) // FINE
+
+
+def fine_of(amount: Decimal | int) -> int:
+    """An amount of minor units with at most `COST_PLACES` decimals, in fine units."""
+    return amount * FINE if isinstance(amount, int) else int(Fraction(amount) * FINE)
+
+
+def minor_text(fine: int) -> str:
+    """Fine units as a plain decimal number of minor units."""
+    whole, rest = divmod(abs(fine), FINE)
+    sign = "-" if fine < 0 else ""
+    return f"{sign}{whole}.{rest:0{COST_PLACES}d}".rstrip("0") if rest else f"{sign}{whole}"
 
 
 def _fine(amount: Decimal, per: int) -> Number:

@@ -81,7 +81,10 @@ def unpriced(tariff: Tariff, totals: Totals) -> Iterator[Key]:
     return (key for key, count in totals.items() if count and key[1] in TOKEN_TYPES and tariff.price_of(key) is None)
 
 
-def _cost(tariff: Tariff, index: int, quantity: Number) -> int:
+def whole_fine(cost: Number) -> int:
     """Whole fine units; there is something to round only where a price has no finite decimal form that fits."""
-    cost = kinds.cost(tariff.prices[index], quantity)
     return cost if isinstance(cost, int) else round_half_away(cost)
+
+
+def _cost(tariff: Tariff, index: int, quantity: Number) -> int:
+    return whole_fine(kinds.cost(tariff.prices[index], quantity))

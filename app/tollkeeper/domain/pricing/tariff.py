@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeVar
 
 from tollkeeper.domain.currency import exponent
 from tollkeeper.domain.errors import InvalidInput
 from tollkeeper.domain.money import BIGINT_MAX
 from tollkeeper.domain.period import INTERVALS
-from tollkeeper.domain.pricing.matching import best_match
+from tollkeeper.domain.pricing.matching import best_match, covers
 from tollkeeper.domain.pricing.price import Price, written
-from tollkeeper.domain.usage import Key
+from tollkeeper.domain.usage import REQUESTS, Key
 
 _MEMO_LIMIT = 4096
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,11 @@ class Tariff:
     trial_days: int = 0
     prices: tuple[Price, ...] = ()
     _memo: dict[Key, int | None] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _reached: dict[tuple[str | None, tuple[str, ...]], frozenset[int]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    _uncounted: dict[str | None, dict[str, int]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         exponent(self.currency)
@@ -50,11 +60,42 @@ class Tariff:
 
     def price_of(self, key: Key) -> int | None:
         """The index of the price for (model_id, meter); remembered, since the same few models come again and again."""
-        if key not in self._memo:
-            if len(self._memo) >= _MEMO_LIMIT:
-                self._memo.clear()  # model names come from outside: never let them grow without bound
-            self._memo[key] = best_match(self.prices, *key)
-        return self._memo[key]
+        try:
+            return self._memo[key]
+        except KeyError:
+            found = best_match(self.prices, *key)
+            _remember(self._memo, key, found)
+            return found
+
+    def prices_of(self, model_id: str | None, meters: tuple[str, ...]) -> frozenset[int]:
+        """The indices of all prices that a model's quantities on some meters may fall under; of any model for None."""
+        key = (model_id, meters)
+        found = self._reached.get(key)
+        if found is None:
+            found = frozenset(self._reach(model_id, meters))
+            _remember(self._reached, key, found)
+        return found
+
+    def uncounted(self, model_id: str | None) -> Mapping[str, int]:
+        """One request, and one of each meter with a price for this model whose quantity nobody knows before the route has run."""
+        found = self._uncounted.get(model_id)
+        if found is None:
+            meters = {price.meter for price in self.prices if not price.counts_tokens} - {REQUESTS}
+            found = {REQUESTS: 1} | {meter: 1 for meter in sorted(meters) if self.prices_of(model_id, (meter,))}
+            _remember(self._uncounted, model_id, found)
+        return found
+
+    def _reach(self, model_id: str | None, meters: tuple[str, ...]) -> Iterator[int]:
+        for meter in meters:
+            if model_id is None:
+                yield from (index for index, price in enumerate(self.prices) if covers(price, meter))
+            elif (index := self.price_of((model_id, meter))) is not None:
+                yield index
+
+    @cached_property
+    def has_free_tokens(self) -> bool:
+        """Whether any tokens are ever free, so that a customer's position decides what a request can cost."""
+        return self.included_tokens > 0 or any(price.begins_free for price in self.prices if price.counts_tokens)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, decimals as strings; `from_json` gives back an equal tariff."""
@@ -78,3 +119,10 @@ class Tariff:
             return cls(**{**value, "discount_percent": written(value["discount_percent"]), "prices": prices})
         except (KeyError, TypeError, ValueError, InvalidOperation) as error:
             raise InvalidInput("tariff", "the JSON form of a tariff") from error
+
+
+def _remember(memo: dict[K, V], key: K, value: V) -> None:
+    """Model names come from outside: a memo never grows without bound."""
+    if len(memo) >= _MEMO_LIMIT:
+        memo.clear()
+    memo[key] = value

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tollkeeper.domain.errors import InvalidInput
-from tollkeeper.domain.pricing import Price, Tariff, Tier, position_matters, upper_bound
+from tollkeeper.domain.pricing import Price, Tariff, Tier, upper_bound
 
 
 def price(meter: str, *tiers: tuple[int | None, str] | tuple[int | None, str, str], **more: Any) -> Price:
@@ -132,21 +132,6 @@ def test_a_cheap_token_is_held_at_the_price_of_those_it_may_take_the_allowance_f
 def test_a_bound_is_rounded_up() -> None:
     # a third of a cent, up in its last place, and one more because a running cost is a difference of two rounded sums
     assert bound((price("*", (None, "1"), per=3),), 1, 0) == Decimal("0.333333333335")
-
-
-@pytest.mark.parametrize(
-    ("tariff", "matters"),
-    [
-        (Tariff("usd", prices=(price("*", (None, "1")),)), False),
-        (Tariff("usd", prices=(price("*", (None, "1", "1")),)), True),
-        (Tariff("usd", prices=(GRADUATED,)), True),
-        (Tariff("usd", prices=(price("*", (None, "1"), round_up=True),)), True),
-        (Tariff("usd", prices=(price("*", (None, "1")),), included_tokens=9), False),
-        (Tariff("usd", prices=BY_TYPE, included_tokens=9), True),
-    ],
-)
-def test_totals_are_worth_reading_where_the_position_matters(tariff: Tariff, matters: bool) -> None:
-    assert position_matters(tariff) is matters
 
 
 @pytest.mark.parametrize("counts", [(-1, 0), (0, -1)])
