@@ -193,6 +193,7 @@ def test_a_host_runs_our_tasks_in_its_own_celery_app(works: tuple[Works, Inbox])
         "from tollkeeper_workers import install\n"
         "app = Celery('hostapp', broker=os.environ['REDIS_URL'])\n"
         "app.conf.beat_scheduler = 'celery.beat:Scheduler'\n"
+        "app.conf.worker_pool_start_method = 'spawn'\n"  # the other tests fork
         "@app.task(name='hostapp.ping')\n"
         "def ping():\n"
         "    open('pinged', 'w').close()\n"

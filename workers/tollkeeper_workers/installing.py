@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
+import logging
+from collections.abc import Callable, Mapping
+from functools import cache, wraps
 from typing import Any
 
 from celery import Celery
@@ -14,9 +15,13 @@ from tollkeeper_workers import heart, process
 from tollkeeper_workers.schedule import SCHEDULE
 from tollkeeper_workers.tasks import TASKS
 
+log = logging.getLogger(__name__)
+
 QUEUE = "tollkeeper"
 SOFT_LIMIT_SECONDS = 240
 HARD_LIMIT_SECONDS = 300
+VISIBILITY_SECONDS = 3600
+"""What a broker on Redis gives out again after this long has been lost: at least ten times the hard limit."""
 
 
 def install(celery_app: Celery, settings: Settings | None = None) -> None:
@@ -32,6 +37,7 @@ def install(celery_app: Celery, settings: Settings | None = None) -> None:
         celery_app.task(
             _as_worker(function),
             name=name,
+            shared=False,  # with this app alone, not with every other one of the process
             serializer="json",
             ignore_result=True,
             acks_late=True,
@@ -40,12 +46,14 @@ def install(celery_app: Celery, settings: Settings | None = None) -> None:
             time_limit=HARD_LIMIT_SECONDS,
         )
     conf = celery_app.conf
+    _check_visibility(conf.broker_transport_options)
     conf.update(
         task_routes=[{"tollkeeper.*": {"queue": QUEUE}}, *_listed(conf.task_routes)],
         beat_schedule={**(conf.beat_schedule or {}), **_entries(settings)},
     )
 
 
+@cache
 def _as_worker(function: Callable[[], None]) -> Callable[[], None]:
     """The task as Celery runs it: what it does was asked for by nobody."""
 
@@ -55,6 +63,17 @@ def _as_worker(function: Callable[[], None]) -> Callable[[], None]:
             function()
 
     return task
+
+
+def _check_visibility(options: Mapping[str, Any] | None) -> None:
+    """The shortest of all apps on one broker wins, so a host's own may be too short for any task that takes minutes."""
+    seconds = (options or {}).get("visibility_timeout", VISIBILITY_SECONDS)
+    if seconds < 10 * HARD_LIMIT_SECONDS:
+        log.warning(
+            "visibility_timeout is %s s; below %d s a task that still runs may be given to a second worker",
+            seconds,
+            10 * HARD_LIMIT_SECONDS,
+        )
 
 
 def _listed(routes: Any) -> list[Any]:
