@@ -138,6 +138,12 @@ class Settings(BaseSettings):
     """A bill beyond so many times a customer's largest of the last ones is parked for a person to release; 0: never."""
     sanity_floor: int = Field(100_000, ge=0, le=2**62, validation_alias=_only("TOLLKEEPER_SANITY_FLOOR"))
     """A bill of at most so many minor units is never parked for its amount."""
+    retain_months: Annotated[int, Field(ge=2, le=1200)] | None = Field(
+        None, validation_alias=_only("TOLLKEEPER_RETAIN_MONTHS")
+    )
+    """Full months of `usage_events` kept in the database besides the present one; older ones are archived. Unset: all."""
+    archive_dir: Path | None = Field(None, validation_alias=_only("TOLLKEEPER_ARCHIVE_DIR"))
+    """Where archived months go, one compressed CSV file each; needed with `TOLLKEEPER_RETAIN_MONTHS`."""
     sweep_seconds: int = Field(30, ge=1, le=3600, validation_alias=_only("TOLLKEEPER_SWEEP_SECONDS"))
     """How often the sweepers look for what is due."""
     store_budget_ms: int = Field(1500, ge=50, le=60_000, validation_alias=_only("TOLLKEEPER_STORE_BUDGET_MS"))

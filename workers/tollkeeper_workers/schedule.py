@@ -45,6 +45,7 @@ SCHEDULE = (
         "tollkeeper.replay_journals", 2, "usage that waited on this machine's disk is stored once the database is back"
     ),
     Entry("tollkeeper.make_partitions", 120, "months ahead stand ready, so that no request has to make one"),
+    Entry("tollkeeper.archive_usage", 120, "months behind the retention go one at a time, once all of each is settled"),
     Entry("tollkeeper.heartbeat", 1, "a worker can live and hear nothing: this shows that messages come through to it"),
     Entry(
         "tollkeeper.watch",

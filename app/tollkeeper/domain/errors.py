@@ -7,6 +7,7 @@ call may succeed later. It never carries an HTTP status or an exit code: each ed
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import ClassVar
 
 
@@ -53,6 +54,14 @@ class NotFound(TollkeeperError):
         super().__init__(f"no {kind} {name!r}")
         self.kind = kind
         self.name = name
+
+
+class UsageArchived(TollkeeperError):
+    """Usage of a month that is archived: it can no longer be told from what was counted then."""
+
+    def __init__(self, at: datetime) -> None:
+        super().__init__(f"the usage of {at:%Y-%m} is archived, and nothing is added to it")
+        self.at = at
 
 
 class StoreUnavailable(TollkeeperError):

@@ -96,6 +96,7 @@ def inspect(
         *([] if quick else [*_at_stripe(settings, database, stripe), ("paystack", lambda: _paystack(paystack))]),
         ("mail", lambda: _mail(settings)),
         ("journal", lambda: _journal(settings.journal_dir)),
+        ("retention", lambda: _retention(settings)),
     ]
     return Inspection(
         versions={"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
@@ -322,6 +323,11 @@ def _journal(folder: Path) -> Iterator[Check]:
         yield Check("journal", "failed", f"{detail}; once mended, rename it to a name in .jsonl")
     elif waiting:
         yield Check("journal", "warning", f"{waiting} files wait in {folder} for the database")
+
+
+def _retention(settings: Settings) -> Iterator[Check]:
+    if settings.retain_months is not None and settings.archive_dir is None:
+        yield Check("retention", "failed", "TOLLKEEPER_ARCHIVE_DIR is not set, so nothing is archived")
 
 
 def _version(package: str) -> str:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import Connection
 
+from tollkeeper.domain.period import Period
 from tollkeeper.domain.usage import COMPUTE_MINUTES, REQUESTS, TOKEN_TYPES, Quantities, Totals, quantities, sum_of_calls
 from tollkeeper.storage.database import all_rows, change, load_json
 from tollkeeper.storage.periods import PeriodKey, StoredPeriod
-from tollkeeper.storage.totals import Sums
+from tollkeeper.storage.totals import Sums, totals_from_json
 from tollkeeper.storage.usage_json import parts_from_json
 
 METERS = (*TOKEN_TYPES, COMPUTE_MINUTES, REQUESTS)
@@ -63,6 +65,12 @@ WHERE e.billable AND e."timestamp" >= :low AND e."timestamp" < :high AND e.parts
 """
 )
 
+_ARCHIVED = """
+SELECT a.user_id, a.period_start, a.revision, a.taken_back, a.events, a.sums
+FROM json_to_recordset(CAST(:spans AS json)) AS s(user_id text, period_start timestamptz)
+JOIN archived_sums AS a ON a.user_id = s.user_id AND a.period_start = s.period_start
+"""
+
 
 @dataclass(slots=True)
 class Counted:
@@ -86,29 +94,65 @@ class Counted:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What some of a period's events add up to: those of one revision, and only rows that take others back or only others."""
+
+    user_id: str
+    period_start: datetime
+    revision: int
+    taken_back: bool
+    events: int
+    summed: Quantities
+
+
 def count_events(connection: Connection, periods: Sequence[StoredPeriod]) -> dict[PeriodKey, Counted]:
-    """The sums of each period's events, half-open, by model and meter."""
+    """The sums of each period's events, half-open, by model and meter; events that are archived by now too."""
     counted = {period.key: Counted() for period in periods}
     if not periods:
         return counted
+    revisions = {period.key: period.revision for period in periods}
+    spans = _spans([(one.user_id, one.period) for one in periods])
+    for group in chain(_groups(connection, spans), _archived(connection, spans)):
+        key = (group.user_id, group.period_start)
+        counted[key].events += group.events
+        counted[key].totals.add(group.summed)
+        if group.taken_back:
+            counted[key].taken_back.take(group.summed)
+        if group.revision < revisions[key]:
+            counted[key].before.add(group.summed)
+    return counted
+
+
+def groups_between(
+    connection: Connection, periods: Sequence[tuple[str, Period]], low: datetime, high: datetime
+) -> Iterator[Group]:
+    """The sums of those events of some periods that lie in a span of time; one group may come in several parts."""
+    return _groups(connection, {**_spans(periods), "low": low, "high": high})
+
+
+def _groups(connection: Connection, spans: dict[str, object]) -> Iterator[Group]:
     # The groups by model do not fit the default and would be sorted on disk.
     change(connection, "SET LOCAL work_mem = '64MB'")
-    revisions = {period.key: period.revision for period in periods}
-    spans = _spans(periods)
     for row in all_rows(connection, _COUNT, **spans):
         if row["taken_back"]:
             row[REQUESTS] = -row[REQUESTS]
-        summed: Quantities = {(row["model_id"], meter): row[meter] for meter in METERS if row[meter]}
-        _add(counted, revisions, row, summed)
-        counted[row["user_id"], row["period_start"]].events += row[REQUESTS]
+        yield _group(row, row[REQUESTS], {(row["model_id"], meter): row[meter] for meter in METERS if row[meter]})
     for row in all_rows(connection, _COUNT_UNITS, **spans):
-        _add(counted, revisions, row, {(row["model_id"], row["meter"]): row["quantity"]} if row["quantity"] else {})
+        yield _group(row, 0, {(row["model_id"], row["meter"]): row["quantity"]} if row["quantity"] else {})
     for row in all_rows(connection, _PARTS, **spans):
         sign = -1 if row["taken_back"] else 1
         usage = quantities(sum_of_calls(parts_from_json(load_json(row["parts"]))))
-        _add(counted, revisions, row, {key: sign * quantity for key, quantity in usage.items()})
-        counted[row["user_id"], row["period_start"]].events += sign
-    return counted
+        yield _group(row, sign, {key: sign * quantity for key, quantity in usage.items()})
+
+
+def _archived(connection: Connection, spans: dict[str, object]) -> Iterator[Group]:
+    for row in all_rows(connection, _ARCHIVED, spans=spans["spans"]):
+        yield _group(row, row["events"], totals_from_json(row["sums"]))
+
+
+def _group(row: dict[str, Any], events: int, summed: Quantities) -> Group:
+    return Group(row["user_id"], row["period_start"], row["revision"], row["taken_back"], events, summed)
 
 
 def events_without_period(connection: Connection, since: datetime | None = None) -> dict[str, int]:
@@ -135,29 +179,14 @@ def _first_difference(counted: Totals, running: Totals) -> str | None:
     return None
 
 
-def _add(
-    counted: dict[PeriodKey, Counted], revisions: dict[PeriodKey, int], row: dict[str, Any], summed: Quantities
-) -> None:
-    key = (row["user_id"], row["period_start"])
-    counted[key].totals.add(summed)
-    if row["taken_back"]:
-        counted[key].taken_back.take(summed)
-    if row["revision"] < revisions[key]:
-        counted[key].before.add(summed)
-
-
-def _spans(periods: Sequence[StoredPeriod]) -> dict[str, object]:
+def _spans(periods: Sequence[tuple[str, Period]]) -> dict[str, object]:
     return {
         "spans": json.dumps(
             [
-                {
-                    "user_id": one.user_id,
-                    "period_start": one.period.start.isoformat(),
-                    "period_end": one.period.end.isoformat(),
-                }
-                for one in periods
+                {"user_id": user_id, "period_start": one.start.isoformat(), "period_end": one.end.isoformat()}
+                for user_id, one in periods
             ]
         ),
-        "low": min(one.period.start for one in periods),
-        "high": max(one.period.end for one in periods),
+        "low": min(one.start for _, one in periods),
+        "high": max(one.end for _, one in periods),
     }

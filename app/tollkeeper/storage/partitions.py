@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 MONTHS_AHEAD = 3
+ARCHIVED = "usage_archived"
+"""The name under which the database refuses usage of a month that is archived."""
 _LOCK = 0x70617274  # "part": two processes that make the same partition queue up
 
 
@@ -27,7 +29,7 @@ def months_ahead(now: datetime) -> list[datetime]:
 
 
 def create_partition_sql(month: datetime) -> str:
-    """Statements that make the partition of one month, and change nothing where it exists.
+    """Statements that make the partition of one month, and change nothing where it exists; refused for one that is archived.
 
     The table is made apart and attached, because `CREATE TABLE … PARTITION OF` would lock out every reader meanwhile.
     Every value in the text is made of digits, so nothing can be smuggled in.
@@ -37,9 +39,13 @@ def create_partition_sql(month: datetime) -> str:
     return f"""
 DO $$ BEGIN
     PERFORM pg_advisory_xact_lock({_LOCK});
+    IF EXISTS (SELECT FROM archived_months WHERE month = '{start:%Y-%m-%d} 00:00:00+00') THEN
+        RAISE EXCEPTION 'the usage of {start:%Y-%m} is archived'
+            USING ERRCODE = 'check_violation', CONSTRAINT = '{ARCHIVED}';
+    END IF;
     IF to_regclass('{name}') IS NULL THEN
         CREATE TABLE {name} (LIKE usage_events INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
         ALTER TABLE usage_events ATTACH PARTITION {name}
             FOR VALUES FROM ('{start:%Y-%m-%d} 00:00:00+00') TO ('{next_month(start):%Y-%m-%d} 00:00:00+00');
     END IF;
-END $$"""
+END $$"""  # noqa: S608 - made of digits and names of ours

@@ -25,13 +25,13 @@ import psycopg
 from psycopg import errors
 
 from tollkeeper.domain.account import Account
-from tollkeeper.domain.errors import StoreUnavailable, TollkeeperError
+from tollkeeper.domain.errors import StoreUnavailable, TollkeeperError, UsageArchived
 from tollkeeper.domain.event import UsageEvent
 from tollkeeper.domain.pricing import fine_of
 from tollkeeper.storage.gate import AccountReader, Seen, rows_of
 from tollkeeper.storage.ledger import Ledger
 from tollkeeper.storage.memory import Known, Memory
-from tollkeeper.storage.partitions import create_partition_sql, month_start, months_ahead
+from tollkeeper.storage.partitions import ARCHIVED, create_partition_sql, month_start, months_ahead
 from tollkeeper.storage.totals import totals_from_json
 from tollkeeper.storage.usage_json import parts_from_json
 from tollkeeper.storage.wire import Wire
@@ -111,20 +111,28 @@ class Settlement:
             if isinstance(error, StoreUnavailable):
                 raise
             if isinstance(error, errors.CheckViolation) and "no partition" in str(error):
-                await self._make_partitions(charges)
-                return await self.store(charges, look_up=look_up)
+                if await self._make_partitions(charges):
+                    return await self.store(charges, look_up=look_up)
+                error = UsageArchived(charges[0].event.timestamp)  # of one at least; below they are told apart
             if len(charges) == 1:
                 return [error]
             return [answer for charge in charges for answer in await self.store([charge], look_up=look_up)]
 
-    async def _make_partitions(self, charges: Sequence[Charge]) -> None:
+    async def _make_partitions(self, charges: Sequence[Charge]) -> bool:
+        """Make the months that are missing; False where one of them is archived, and takes no usage any more."""
         months = {month_start(charge.event.timestamp) for charge in charges} | set(months_ahead(charges[0].now))
 
         async def work(connection: psycopg.AsyncConnection[Any]) -> None:
             for month in sorted(months):
                 await connection.execute(create_partition_sql(month).encode())
 
-        await self._wire.run(work)
+        try:
+            await self._wire.run(work)
+        except errors.CheckViolation as error:
+            if error.diag.constraint_name != ARCHIVED:
+                raise
+            return False
+        return True
 
     async def _store(
         self, connection: psycopg.AsyncConnection[Any], charges: Sequence[Charge], *, look_up: bool

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 from celery import Celery
 
@@ -31,6 +32,14 @@ def _nightly() -> None:
 def test_every_task_has_a_line_in_the_table_that_says_why() -> None:
     assert sorted(entry.task for entry in SCHEDULE) == sorted(TASKS)
     assert all(entry.task.startswith("tollkeeper.") and len(entry.why) > 20 and entry.every > 0 for entry in SCHEDULE)
+
+
+def test_the_page_about_operations_shows_the_table_as_it_is() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "operations.md").read_text(encoding="utf-8")
+    for entry in SCHEDULE:
+        row = f"| `{entry.task.removeprefix('tollkeeper.')}` | {entry.every} | {entry.why} |"
+        assert row in page, f"docs/how-to/operations.md lacks the line {row}"
+    assert page.count("\n| `") == len(SCHEDULE)
 
 
 def test_a_host_gets_our_tasks_on_our_queue_and_keeps_all_of_its_own() -> None:

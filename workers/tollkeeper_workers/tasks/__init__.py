@@ -16,6 +16,7 @@ from tollkeeper_workers.tasks.billing import (
 )
 from tollkeeper_workers.tasks.notices import call_hooks, post_to_slack, send_notices
 from tollkeeper_workers.tasks.upkeep import (
+    archive_usage,
     heartbeat,
     make_partitions,
     reconcile,
@@ -28,6 +29,7 @@ TASKS: Mapping[str, Callable[[], None]] = {
     f"tollkeeper.{function.__name__}": function
     for function in (
         apply_webhooks,
+        archive_usage,
         call_hooks,
         close_due,
         collect_invoices,

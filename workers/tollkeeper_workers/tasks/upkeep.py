@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tollkeeper.services import beating, proving, sweeping, watching
+from tollkeeper.services import beating, proving, retaining, sweeping, watching
 from tollkeeper_workers.heart import this_worker
 from tollkeeper_workers.process import runtime
 
@@ -51,3 +51,11 @@ def reconcile() -> None:
     """Compare events, totals, invoices, reports and Stripe once a day, and keep what was found."""
     own = runtime()
     proving.prove_daily(own.database, own.stripe, own.clock, collectors=own.collectors)
+
+
+def archive_usage() -> None:
+    """Archive the oldest month behind the retention, if there is one and all of it is settled."""
+    own = runtime()
+    months, folder = own.settings.retain_months, own.settings.archive_dir
+    if months is not None and folder is not None:
+        retaining.archive_next(own.database, own.clock.now(), months, folder)
