@@ -114,14 +114,13 @@ class PaystackPayments:
         """Make a draft, of which nobody hears. Amounts in Paystack's minor units; lines only where all are above nothing."""
         body: dict[str, Any] = {
             "customer": customer_code,
+            "amount": amount,  # described as needed; where there are lines, they count
             "currency": currency.upper(),
             "description": description,
             "draft": True,
         }
         if lines:
             body["line_items"] = [{"name": line.name, "amount": line.amount, "quantity": 1} for line in lines]
-        else:
-            body["amount"] = amount
         if due is not None:
             body["due_date"] = due.isoformat()
         return _read(self._http.call("POST", "/paymentrequest", body=body), read_request)
@@ -164,10 +163,7 @@ class PaystackPayments:
 
     def transaction(self, reference: str) -> Transaction | Trouble:
         """A transaction as it stands; `Refused` with status 404 where Paystack knows none of this reference."""
-        answer = self._http.call("GET", "/transaction/verify", reference)
-        if isinstance(answer, Refused) and "not found" in answer.message.lower():
-            return Refused(404, answer.message, answer.code)
-        return self._about(reference, answer)
+        return self._about(reference, self._http.call("GET", "/transaction/verify", reference))
 
     def _about(self, reference: str, answer: Answer | Trouble) -> Transaction | Trouble:
         found = _read(answer, read_transaction)

@@ -92,12 +92,19 @@ def _outcome(status: int, headers: Mapping[str, str], body: bytes | None) -> Ans
         return RateLimited(_seconds(headers.get("Retry-After")))
     read = _object(body)
     if status >= 400:
-        return Refused(status, _message(read, status), code=_code(read))
+        return _refused(status, read)
     if read is None or not 200 <= status < 300:
         return OutcomeUnknown(f"HTTP {status} without an answer that can be read")
     if read.get("status") is not True:
-        return Refused(status, _message(read, status), code=_code(read))
+        return _refused(status, read)
     return Answer(read.get("data"))
+
+
+def _refused(status: int, body: Mapping[str, Any] | None) -> Refused:
+    """What is not there is a 404 to us; Paystack has been seen to say so with a 400 as well."""
+    message = _message(body, status)
+    missing = status not in (401, 403) and "not found" in message.lower()
+    return Refused(404 if missing else status, message, code=_code(body))
 
 
 def _object(body: bytes | None) -> dict[str, Any] | None:

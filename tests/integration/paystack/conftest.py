@@ -64,6 +64,12 @@ def standin(clock: FrozenClock) -> PaystackStandIn:
 
 
 @pytest.fixture
+def switch(_served: tuple[Switch, str]) -> Switch:
+    """What the server answers with, for a test that answers itself."""
+    return _served[0]
+
+
+@pytest.fixture
 def url(standin: PaystackStandIn, _served: tuple[Switch, str]) -> str:
     _served[0].app = standin.app
     return _served[1]

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, date, datetime
+from pathlib import Path
 from uuid import UUID
 
 import pytest
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from tollkeeper.payments import AccountAnswers, Failed, OutcomeUnknown, RateLimited, Refused
 from tollkeeper.payments.paystack import PaystackPayments
 from tollkeeper.payments.paystack_objects import PaymentRequest, PaystackCustomer, RequestLine, Transaction
 from tollkeeper.testing import FrozenClock, PaystackStandIn
+
+from .conftest import Switch
 
 OCTOBER = datetime(2026, 10, 31, tzinfo=UTC)
 INVOICE = UUID("6f1f3c0e-58a5-4d0c-9c3e-0d5b7f4d2a11")
@@ -202,3 +207,42 @@ def test_the_account_answers_and_the_key_says_its_mode(payments: PaystackPayment
 
 def test_nobody_there_is_an_outcome_and_no_exception() -> None:
     assert isinstance(PaystackPayments("sk_test_x", api_base="http://127.0.0.1:9").account_ok(), OutcomeUnknown)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "outcome"),
+    [
+        (200, b'{"status": false, "message": "Customer not found"}', Refused(404, "Customer not found")),
+        (400, b'{"status": false, "message": "Transaction reference not found."}', Refused(404, "Transaction reference not found.")),
+        (401, b'{"status": false, "message": "Invalid key", "code": "invalid_Key"}', Refused(401, "Invalid key", "invalid_Key")),
+        (400, b'{"status": false, "message": "AUTH_ab12 is spent"}', Refused(400, "AUTH_\u2026 is spent")),
+        (403, b"<html>", Refused(403, "HTTP 403")),
+        (502, b"<html>", Failed(502)),
+        (200, b"<html>", OutcomeUnknown("HTTP 200 without an answer that can be read")),
+        (200, b"[]", OutcomeUnknown("HTTP 200 without an answer that can be read")),
+        (302, b'{"status": true}', OutcomeUnknown("HTTP 302 without an answer that can be read")),
+        (200, b'{"status": true, "data": {}}', OutcomeUnknown("the answer has not the form that was expected")),
+        (200, b" " * 5_000_001, OutcomeUnknown("HTTP 200 without an answer that can be read")),
+        (429, b"", RateLimited(None)),
+    ],
+    ids=lambda value: str(value)[:30],
+)  # fmt: skip
+def test_whatever_comes_back_is_one_of_the_outcomes(
+    payments: PaystackPayments, switch: Switch, status: int, body: bytes, outcome: object
+) -> None:
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response(body, status, {"Location": "/elsewhere"})(scope, receive, send)
+
+    switch.app = answer
+
+    assert payments.customer("ada@example.com") == outcome
+
+
+def test_a_key_on_this_machines_netrc_is_not_sent_in_place_of_ours(
+    payments: PaystackPayments, standin: PaystackStandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+
+    assert payments.account_ok() == AccountAnswers(livemode=False)
