@@ -1,25 +1,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from integration.closing.ledger import DECEMBER, Ledger
 from integration.closing.shared import ledger, shared_database
+from integration.switch import Switch, switch
 from tollkeeper.payments.paystack import PaystackPayments
 from tollkeeper.payments.paystack_invoices import PaystackInvoices
 from tollkeeper.services.authorizing import cards_of, choose_card
 from tollkeeper.services.collecting import CollectingSummary, Collectors, collect_owed, follow_collected
 from tollkeeper.services.receiving import Received, apply_pending_webhooks, receive_paystack
 from tollkeeper.testing import FrozenClock, PaystackStandIn, sign_paystack
-from tollkeeper.testing.standin.server import Served
 
-__all__ = ["ledger", "shared_database"]
+__all__ = ["ledger", "shared_database", "switch"]
 
 ADA = "ada@example.com"
 # 50 kobo a token, and 5,000 naira a month.
@@ -36,23 +34,6 @@ price = "0.50"
 """
 
 
-class Switch:
-    """Serves whichever stand-in a test has put behind it, so that one server lasts for all tests."""
-
-    app: ASGIApp | None = None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        assert self.app is not None
-        await self.app(scope, receive, send)
-
-
-@pytest.fixture(scope="session")
-def _served() -> Iterator[tuple[Switch, str]]:
-    switch = Switch()
-    with Served(switch, "127.0.0.1", 0) as server:
-        yield switch, server.url
-
-
 @pytest.fixture
 def clock() -> FrozenClock:
     return FrozenClock(datetime(2026, 11, 1, 0, 6, tzinfo=UTC))
@@ -64,15 +45,9 @@ def standin(clock: FrozenClock) -> PaystackStandIn:
 
 
 @pytest.fixture
-def switch(_served: tuple[Switch, str]) -> Switch:
-    """What the server answers with, for a test that answers itself."""
-    return _served[0]
-
-
-@pytest.fixture
-def url(standin: PaystackStandIn, _served: tuple[Switch, str]) -> str:
-    _served[0].app = standin.app
-    return _served[1]
+def url(standin: PaystackStandIn, switch: Switch) -> str:
+    switch.app = standin.app
+    return switch.url
 
 
 @pytest.fixture

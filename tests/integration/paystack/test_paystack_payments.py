@@ -11,12 +11,11 @@ import pytest
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from integration.switch import Switch
 from tollkeeper.payments import AccountAnswers, Failed, OutcomeUnknown, RateLimited, Refused
 from tollkeeper.payments.paystack import PaystackPayments
 from tollkeeper.payments.paystack_objects import PaymentRequest, PaystackCustomer, RequestLine, Transaction
 from tollkeeper.testing import FrozenClock, PaystackStandIn
-
-from .conftest import Switch
 
 OCTOBER = datetime(2026, 10, 31, tzinfo=UTC)
 INVOICE = UUID("6f1f3c0e-58a5-4d0c-9c3e-0d5b7f4d2a11")

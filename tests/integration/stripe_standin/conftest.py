@@ -13,29 +13,12 @@ from urllib.parse import urlsplit
 
 import pytest
 import stripe
-from starlette.types import ASGIApp, Receive, Scope, Send
 
+from integration.switch import Switch, switch
 from tollkeeper.payments.stripe import StripePayments
 from tollkeeper.testing import FrozenClock, StripeStandIn
-from tollkeeper.testing.stripe_standin import Served
 
-
-@dataclass
-class Switch:
-    """Serves whichever stand-in a test has put behind it, so that one server lasts for all tests."""
-
-    app: ASGIApp | None = None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        assert self.app is not None
-        await self.app(scope, receive, send)
-
-
-@pytest.fixture(scope="session")
-def _served() -> Iterator[tuple[Switch, str]]:
-    switch = Switch()
-    with Served(switch, "127.0.0.1", 0) as server:
-        yield switch, server.url
+__all__ = ["switch"]
 
 
 @pytest.fixture
@@ -44,12 +27,12 @@ def clock() -> FrozenClock:
 
 
 @pytest.fixture
-def behind(_served: tuple[Switch, str]) -> Callable[[StripeStandIn], str]:
+def behind(switch: Switch) -> Callable[[StripeStandIn], str]:
     """Puts a stand-in behind the server and answers its URL."""
 
     def put(standin: StripeStandIn) -> str:
-        _served[0].app = standin.app
-        return _served[1]
+        switch.app = standin.app
+        return switch.url
 
     return put
 

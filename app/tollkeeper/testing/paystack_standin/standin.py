@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import asdict
 from typing import Any
 
 from starlette.routing import Route, Router
@@ -20,19 +19,20 @@ from tollkeeper.testing.paystack_standin.resources.customers import keep_custome
 from tollkeeper.testing.signing import sign_paystack
 from tollkeeper.testing.standin.control import control_routes
 from tollkeeper.testing.standin.delivery import Delivery, post
-from tollkeeper.testing.standin.faults import Fault, FaultKind
+from tollkeeper.testing.standin.handles import Handles
 from tollkeeper.testing.standin.ids import Ids
-from tollkeeper.testing.standin.server import Served
 
 SECRET_KEY = "sk_test_paystack_stand_in_for_rehearsals"  # noqa: S105  # accepted by stand-ins alone
 """The key that a stand-in accepts and signs with unless it is given another."""
 
 
-class PaystackStandIn:
+class PaystackStandIn(Handles):
     """A Paystack integration in memory, as strict as the real API about what it is sent.
 
     `app` is the ASGI app, `serve()` puts it on a port. All time comes from `clock`. The same `seed` gives the same codes.
     """
+
+    _door: PaystackDoor
 
     def __init__(self, clock: Clock, *, secret_key: str = SECRET_KEY, seed: str | None = None) -> None:
         self.secret_key = secret_key
@@ -40,10 +40,6 @@ class PaystackStandIn:
         self._integration = Integration(clock, Ids(seed))
         self._door = PaystackDoor(self._integration, secret_key)
         self.app: ASGIApp = Router(routes=[*control_routes(self, DEEDS), Route("/{path:path}", self._door)])
-
-    def serve(self, host: str = "127.0.0.1", port: int = 0) -> Served:
-        """`with standin.serve() as server:` runs it on `server.url` in a thread; port 0 takes a free one."""
-        return Served(self.app, host, port)
 
     # What is there
 
@@ -59,10 +55,6 @@ class PaystackStandIn:
             card = Card(self._integration.ids.new("AUTH", 10), email.lower(), reusable, list(outcomes))
             self._integration.cards[card.code] = card
             return card.code
-
-    def calls(self) -> list[Body]:
-        """Every call, oldest first: method, path, params, status, replied, fault."""
-        return [record.as_dict() for record in self._door.calls]
 
     def payment_requests(self) -> list[Body]:
         """Every payment request, oldest first, archived ones too."""
@@ -97,29 +89,6 @@ class PaystackStandIn:
                 raise ValueError(f"{reference} is {transaction['status']}, it cannot become {status}")
             transactions.finish(self._integration, transaction, status)
             return deepcopy(transaction)
-
-    # What goes wrong
-
-    def inject(
-        self,
-        kind: FaultKind | str,
-        *,
-        method: str = "*",
-        path: str = "*",
-        times: int = 1,
-        seconds: float = 0.0,
-        retry_after: int | None = None,
-        status: int = 500,
-    ) -> None:
-        """Makes the next `times` calls that match meet this fault; see `FaultKind`."""
-        self._door.faults.add(Fault(FaultKind(kind), method, path, times, seconds, retry_after, status))
-
-    def faults(self) -> list[Body]:
-        """The faults that no call has met yet."""
-        return [asdict(fault) for fault in self._door.faults.waiting()]
-
-    def clear_faults(self) -> None:
-        self._door.faults.clear()
 
     # What it sends
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,9 +14,8 @@ from starlette.types import ASGIApp
 from tollkeeper.clock import Clock
 from tollkeeper.testing.standin.control import control_routes
 from tollkeeper.testing.standin.delivery import Delivery
-from tollkeeper.testing.standin.faults import Fault, FaultKind
+from tollkeeper.testing.standin.handles import Handles
 from tollkeeper.testing.standin.ids import Ids
-from tollkeeper.testing.standin.server import Served
 from tollkeeper.testing.stripe_standin.account import Account, Body, Rules
 from tollkeeper.testing.stripe_standin.control import DEEDS
 from tollkeeper.testing.stripe_standin.delivery import new_event, send
@@ -38,13 +36,15 @@ API_KEY = "sk_test_stand_in_for_rehearsals"
 """The key that a stand-in accepts unless it is given another."""
 
 
-class StripeStandIn(Life):
+class StripeStandIn(Life, Handles):
     """A Stripe account in memory, as strict as the real API about what it is sent.
 
     `app` is the ASGI app, `serve()` puts it on a port. All time comes from `clock`. `restricted_keys` maps further keys
     to the operations they may call, such as `"POST /v1/billing/meter_events"` (with `*` as in file names). The same
     `seed` gives the same ids again; without one they are different in every stand-in.
     """
+
+    _door: StripeDoor
 
     def __init__(
         self,
@@ -60,10 +60,6 @@ class StripeStandIn(Life):
         self._account = Account(clock, Ids(seed), rules or Rules())
         self._door = StripeDoor(self._account, api_key, restricted_keys or {})
         self.app: ASGIApp = Router(routes=[*control_routes(self, DEEDS), Route("/{path:path}", self._door)])
-
-    def serve(self, host: str = "127.0.0.1", port: int = 0) -> Served:
-        """`with standin.serve() as server:` runs it on `server.url` in a thread; port 0 takes a free one."""
-        return Served(self.app, host, port)
 
     # What is there
 
@@ -82,10 +78,6 @@ class StripeStandIn(Life):
         }
         with self._account.lock:
             return str(meters.create(self._account, Call("/v1/billing/meters", params))["id"])
-
-    def calls(self) -> list[Body]:
-        """Every call, oldest first: method, path, params, idempotency_key, status, replayed, replied, fault."""
-        return [record.as_dict() for record in self._door.calls]
 
     def meter_events(self) -> list[Body]:
         """Every event received, oldest first, with `status` counted, rejected or cancelled and the `reason`."""
@@ -120,27 +112,6 @@ class StripeStandIn(Life):
             for event in self._account.part(MeterEventLog).events:
                 if event.body["identifier"] == identifier:
                     event.status, event.reason = "rejected", code
-
-    def inject(
-        self,
-        kind: FaultKind | str,
-        *,
-        method: str = "*",
-        path: str = "*",
-        times: int = 1,
-        seconds: float = 0.0,
-        retry_after: int | None = None,
-        status: int = 500,
-    ) -> None:
-        """Makes the next `times` calls that match meet this fault; see `FaultKind`."""
-        self._door.faults.add(Fault(FaultKind(kind), method, path, times, seconds, retry_after, status))
-
-    def faults(self) -> list[Body]:
-        """The faults that no call has met yet."""
-        return [asdict(fault) for fault in self._door.faults.waiting()]
-
-    def clear_faults(self) -> None:
-        self._door.faults.clear()
 
     def prune_idempotency_keys(self, older_than: timedelta = timedelta(0)) -> int:
         """Forgets kept answers, as Stripe may after 24 hours; how many. Those of 24 hours are forgotten anyway."""
