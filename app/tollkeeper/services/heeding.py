@@ -15,9 +15,10 @@ from sqlalchemy import Connection
 
 from tollkeeper.payments.stripe_selling import StripeSelling
 from tollkeeper.services.dunning import settle_access
+from tollkeeper.services.noting import note_alarm
 from tollkeeper.services.subscribing import PaymentSide, refresh_checkout, refresh_subscription
 from tollkeeper.storage.dunning import note_failure, note_settled, user_of_stripe_customer
-from tollkeeper.storage.invoices import lock_by_stripe_id, sound_alarm
+from tollkeeper.storage.invoices import load_invoice, lock_by_stripe_id, sound_alarm
 from tollkeeper.storage.refunds import Refund, save_refund
 from tollkeeper.storage.reports import reject_reported
 from tollkeeper.storage.webhooks import StoredWebhook, WebhookState
@@ -89,7 +90,7 @@ def _refund(
     connection: Connection, side: PaymentSide, selling: StripeSelling, event: StoredWebhook, now: datetime
 ) -> Outcome:
     charge = about(event)
-    return _money_back(connection, selling, event, "refund", charge.get("amount_refunded"), "refunded")
+    return _money_back(connection, selling, event, now, "refund", charge.get("amount_refunded"), "refunded")
 
 
 def _dispute(
@@ -97,13 +98,18 @@ def _dispute(
 ) -> Outcome:
     dispute = about(event)
     status = dispute.get("status")
-    return _money_back(
-        connection, selling, event, "dispute", dispute.get("amount"), status if isinstance(status, str) else "disputed"
-    )
+    status = status if isinstance(status, str) else "disputed"
+    return _money_back(connection, selling, event, now, "dispute", dispute.get("amount"), status)
 
 
 def _money_back(
-    connection: Connection, selling: StripeSelling, event: StoredWebhook, kind: str, amount: object, status: str
+    connection: Connection,
+    selling: StripeSelling,
+    event: StoredWebhook,
+    now: datetime,
+    kind: str,
+    amount: object,
+    status: str,
 ) -> Outcome:
     """Note on our invoice that money went back for it. Our total stays: what was owed was owed."""
     thing = about(event)
@@ -117,9 +123,9 @@ def _money_back(
     refund = Refund(identity, invoice.id, kind, amount, currency.lower()[:3], status[:60], _happened_at(event))
     if save_refund(connection, refund):
         said = "was refunded" if kind == "refund" else f"is disputed ({status[:60]})"
-        sound_alarm(
-            connection, invoice.id, f"{amount} {refund.currency} of Stripe's {stripe_invoice_id} {said}: {identity}"
-        )
+        alarm = f"{amount} {refund.currency} of Stripe's {stripe_invoice_id} {said}: {identity}"
+        sound_alarm(connection, invoice.id, alarm)
+        note_alarm(connection, f"invoice {invoice.id}: {alarm}", now, user_id=invoice.user_id)
     return "applied", None
 
 
@@ -134,8 +140,15 @@ def _bad_usage(
     for identifier, reason in _samples(thin):
         for invoice_id in reject_reported(connection, identifier, reason):
             rejected += 1
-            sound_alarm(connection, invoice_id, f"Stripe could not count what was reported: {reason}")
-    log.error("Stripe could not count usage (%s): %d reports of ours among its samples", event.type, rejected)
+            alarm = f"Stripe could not count what was reported: {reason}"
+            sound_alarm(connection, invoice_id, alarm)
+            note_alarm(
+                connection, f"invoice {invoice_id}: {alarm}", now, user_id=load_invoice(connection, invoice_id).user_id
+            )
+    said = f"Stripe could not count usage ({event.type}): {rejected} reports of ours among its samples"
+    log.error(said)
+    if not rejected:
+        note_alarm(connection, said, now, about=event.event_id)
     return "applied", f"{rejected} reports of ours among its samples"
 
 

@@ -14,6 +14,7 @@ from integration.closing.ledger import DECEMBER
 from integration.stripe_setup.shop import SECRET, Shop
 from tollkeeper.services.dunning import enforce_access
 from tollkeeper.services.receiving import ForeignAccount, receive_stripe
+from tollkeeper.services.reporting import report_owed
 from tollkeeper.testing import sign_stripe
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -246,6 +247,49 @@ STRANGE: tuple[Any, ...] = (
     {"object": {"id": {}, "customer": [], "payment_intent": 7, "amount_refunded": "x", "currency": 1}},
     {"object": {"id": "../../../v1/customers", "customer": "cus_x", "payment_intent": "pi_?a=b", "amount": 10**30}},
 )
+
+
+class TestUsageThatStripeCouldNotCount:
+    @pytest.fixture
+    def reported(self, shop: Shop) -> str:
+        """Ada's November, reported and taken; the identifier of it."""
+        shop.subscribe()
+        shop.ledger.use("ada", tokens_in=200_000, at=shop.clock.now())
+        shop.clock.set(DECEMBER + timedelta(minutes=10))
+        shop.ledger.close(DECEMBER)
+        report_owed(shop.ledger.database, shop.payments, now=shop.clock.now())
+        [report] = shop.ledger.rows("SELECT identifier, state FROM stripe_reports")
+        assert report["state"] == "acknowledged"
+        return str(report["identifier"])
+
+    def test_is_a_rejected_report_and_an_alarm(self, shop: Shop, reported: str) -> None:
+        shop.standin.reject_meter_event(reported)
+        event = shop.standin.events()[-1]
+        assert shop.tell([event]) == ["applied"]
+        shop.tell([event])
+        [report] = shop.ledger.rows("SELECT state, last_error FROM stripe_reports")
+        assert report["state"] == "rejected"
+        assert report["last_error"].startswith("meter_event_customer_not_found")
+        assert "could not count" in shop.ledger.invoices()[0]["alarm"]
+        notices = shop.ledger.rows("SELECT user_id FROM notices WHERE kind = 'alarm.raised'")
+        assert notices == [{"user_id": "ada"}]
+
+    def test_is_reported_again_under_another_name_once_somebody_asks_and_then_counts_once(
+        self, shop: Shop, reported: str
+    ) -> None:
+        shop.standin.reject_meter_event(reported)
+        shop.tell([shop.standin.events()[-1]])
+        now = shop.clock.advance(2 * HOUR)  # Stripe's sums have caught up by then
+        assert report_owed(shop.ledger.database, shop.payments, now=now).acknowledged == 0
+        assert report_owed(shop.ledger.database, shop.payments, now=now, insist=True).acknowledged == 1
+        counted = [event["payload"]["value"] for event in shop.standin.meter_events() if event["status"] == "counted"]
+        assert counted == ["200000"]
+
+    def test_of_others_is_an_alarm_for_the_operator_alone(self, shop: Shop, reported: str) -> None:
+        shop.ledger.run("UPDATE stripe_reports SET identifier = 'another'")
+        shop.standin.reject_meter_event(reported)
+        assert shop.tell([shop.standin.events()[-1]]) == ["applied"]
+        assert shop.ledger.rows("SELECT user_id FROM notices WHERE kind = 'alarm.raised'") == [{"user_id": None}]
 
 
 class TestHostileAndForeign:
