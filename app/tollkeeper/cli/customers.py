@@ -46,20 +46,26 @@ def add(user_id: str, email: str, plan_id: str, stripe_customer_id: str | None, 
 @customers.command()
 @click.argument("user_id")
 @click.argument("plan_id", metavar="PLAN")
-@click.option("--at", type=INSTANT, help="From when on its prices count; only the end of the open period will do.")
+@click.option(
+    "--at",
+    type=INSTANT,
+    help="From when on, past or to come, inside the open period; from the next one on if left out.",
+)
 def plan(user_id: str, plan_id: str, at: datetime | None) -> None:
     """Put a customer on another plan.
 
-    Its limits are in force at the next request, its prices from the customer's next period on.
+    Its limits are in force at the next request, its prices from the customer's next period on. With --at all of it counts from
+    that instant on: each part of the period is priced by its own plan, and one invoice has both.
     """
-    from tollkeeper.services.onboarding import move_customer
+    from tollkeeper.services.moving import move_customer
 
     here = runtime()
-    move = move_customer(here.database, user_id, plan_id, here.clock.now(), at=at)
+    move = move_customer(here.database, user_id, plan_id, here.clock.now(), at=at, collect=here.settings.collect)
+    since = "prices from the next period on" if move.at is None else f"from {instant(move.at)} on"
     if move.before == move.after:
         click.echo(f"{user_id}: on plan {plan_id} already")
     else:
-        click.echo(f"{user_id}: from plan {move.before} to {move.after}, prices from the next period on")
+        click.echo(f"{user_id}: from plan {move.before} to {move.after}, {since}")
 
 
 @customers.command()

@@ -138,8 +138,8 @@ class Versioned(Protocol):
 VersionT = TypeVar("VersionT", bound=Versioned)
 
 
-def version_for(period: Period, versions: Sequence[VersionT]) -> VersionT:
-    """The version that prices a period; `versions` oldest first.
+def version_for(period: Period, versions: Sequence[VersionT], open_until: datetime | None = None) -> VersionT:
+    """The version that prices a period, or a part of one that ends at `open_until`; `versions` oldest first.
 
     The first reaches back without limit. A later one counts from periods that start at or after it was applied, or with
     `now` from periods that end after it. Among those that count the latest wins. A trial comes before all of them.
@@ -151,6 +151,6 @@ def version_for(period: Period, versions: Sequence[VersionT]) -> VersionT:
     if not versions:
         raise InvalidInput("versions", "at least one version of the plan")
     for version in reversed(versions[1:]):
-        if period.end > version.applied_at if version.now else period.start >= version.applied_at:
+        if (open_until or period.end) > version.applied_at if version.now else period.start >= version.applied_at:
             return version
     return versions[0]

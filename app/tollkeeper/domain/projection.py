@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
+from decimal import Decimal
 
-from tollkeeper.domain.money import as_decimal, exact
+from tollkeeper.domain.money import as_decimal, bigint, exact
 from tollkeeper.domain.period import Period, utc
 from tollkeeper.domain.pricing import Tariff, usage_amount
-from tollkeeper.domain.usage import QUANTITY_PLACES, REQUESTS, TOKEN_TYPES, Totals
+from tollkeeper.domain.usage import QUANTITY_PLACES, REQUESTS, TOKEN_TYPES, Key, Totals
 
 _TICK = timedelta(microseconds=1)
 _WHOLE = frozenset({*TOKEN_TYPES, REQUESTS})
 
 
-def projected_totals(totals: Totals, period: Period, at: datetime) -> Totals:
-    """The totals stretched from the time that has passed to the whole period; as they are at its very beginning or after it."""
+def projected_totals(totals: Totals, used: Totals, part: Period, period: Period, at: datetime) -> Totals:
+    """A part's totals with what is to come in it, if what was `used` in the whole period so far goes on at the same rate.
+
+    As they are at the period's very beginning, after it, and where the part is over.
+    """
     at = utc(at, "at")
-    if not period.start < at < period.end:
+    ahead = part.end - max(at, part.start)
+    if not period.start < at < period.end or ahead <= timedelta(0):
         return totals
-    passed, whole = (at - period.start) // _TICK, (period.end - period.start) // _TICK
+    passed, rest = (at - period.start) // _TICK, ahead // _TICK
     return {
-        key: as_decimal(exact(quantity) * whole / passed, 0 if key[1] in _WHOLE else QUANTITY_PLACES)
-        for key, quantity in totals.items()
+        key: as_decimal(
+            exact(totals.get(key, 0)) + exact(quantity) * rest / passed, 0 if key[1] in _WHOLE else QUANTITY_PLACES
+        )
+        for key, quantity in used.items()
     }
 
 
-def projected_amount(tariff: Tariff, totals: Totals, period: Period, at: datetime) -> int:
-    """The usage charges at the period's end in minor units, walked through the tiers that they will have reached by then."""
-    return usage_amount(tariff, projected_totals(totals, period, at))
+def projected_amount(parts: Iterable[tuple[Tariff, Totals, Period]], period: Period, at: datetime) -> int:
+    """The usage charges at the period's end in minor units, walked through the tiers that they will have reached by then.
+
+    `parts` are what the period is made of: what each is priced by, what was used in it, and its span.
+    """
+    parts = list(parts)
+    used: dict[Key, Decimal | int] = {}
+    for _, totals, _ in parts:
+        for key, quantity in totals.items():
+            used[key] = used.get(key, 0) + quantity
+    return bigint(
+        sum(usage_amount(tariff, projected_totals(totals, used, span, period, at)) for tariff, totals, span in parts)
+    )

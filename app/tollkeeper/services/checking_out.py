@@ -23,7 +23,8 @@ from tollkeeper.domain.plan import Collect, Plan
 from tollkeeper.payments.catalog import wanted_by
 from tollkeeper.payments.stripe_selling import OUR_CHECKOUT, OUR_PLAN, OUR_USER, StripeSelling
 from tollkeeper.services.linking import linked_customer
-from tollkeeper.services.onboarding import check_continues, new_key
+from tollkeeper.services.moving import check_continues
+from tollkeeper.services.onboarding import new_key
 from tollkeeper.storage.audit import record
 from tollkeeper.storage.checkouts import Checkout, insert_checkout, lock_checkout, name_session, save_claimed
 from tollkeeper.storage.customers import Customer, load_customer

@@ -7,9 +7,10 @@ can be run by anybody at any time, twice at once, or be killed in the middle: ea
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, IntegrityError
@@ -27,6 +28,7 @@ from tollkeeper.storage.invoices import Collect, insert_drafts, invoices_of
 from tollkeeper.storage.periods import (
     Due,
     PeriodKey,
+    StoredPeriod,
     close_periods,
     count_by_status,
     count_waiting,
@@ -37,7 +39,7 @@ from tollkeeper.storage.periods import (
     park_periods,
 )
 from tollkeeper.storage.proofs import proven_versions, shared_spans
-from tollkeeper.storage.reports import adopt_windows, insert_reports, reports_of
+from tollkeeper.storage.reports import Report, adopt_windows, insert_reports, reports_of
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +117,7 @@ def store_outcome(connection: Connection, outcome: Outcome, now: datetime, *, qu
     insert_entries(connection, outcome.credits, now)
     insert_collections(connection, outcome.collections)
     insert_reports(connection, outcome.reports)
-    adopt_windows(connection, [(draft.invoice.id, draft.invoice.key) for draft in outcome.drafts])
+    adopt_windows(connection, [draft.invoice.id for draft in outcome.drafts])
     park_periods(connection, outcome.parked)
     note_close(connection, outcome, now, quietly=quietly)
 
@@ -185,23 +187,25 @@ class _Run:
         """Owe Stripe what came late to closed periods whose own invoice there still takes it."""
         with self._database.transaction() as connection:
             periods = lock_late_periods(connection, self._due.now - STRIPE_TAKES_LATE, self._due.now)
-            keys = [stored.key for stored in periods]
-            invoices, told = invoices_of(connection, keys), reports_of(connection, keys)
+            invoices = invoices_of(connection, [stored.key for stored in periods])
+            told = reports_of(connection, [part.key for stored in periods for part in stored.parts])
             for stored in periods:
                 live = [invoice for invoice, _ in invoices[stored.key] if invoice.status != "void"]
                 for invoice in live[-1:]:
-                    if invoice.collect != "meters":
-                        continue
-                    insert_reports(
-                        connection,
-                        reports_owed(
-                            stored,
-                            self._drafting.tariff(connection, stored),
-                            told[stored.key],
-                            invoice_id=invoice.id,
-                            now=self._due.now,
-                        ),
-                    )
+                    if invoice.collect == "meters":
+                        self._report_late(connection, stored, told, invoice.id)
+
+    def _report_late(
+        self,
+        connection: Connection,
+        stored: StoredPeriod,
+        told: Mapping[PeriodKey, Sequence[Report]],
+        invoice_id: UUID,
+    ) -> None:
+        for part in stored.collected_parts:
+            tariff = self._drafting.tariff(connection, part)
+            owed = reports_owed(part, tariff, told[part.key], invoice_id=invoice_id, now=self._due.now)
+            insert_reports(connection, owed)
 
     def _close_some(self, users: list[str], after: str, limit: int) -> bool:
         """Close the next customers, whose names are put into `users`; False where there are none."""

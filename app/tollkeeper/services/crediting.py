@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Literal
+from typing import Literal, TypeAlias
 from uuid import UUID, uuid4
 
 from tollkeeper.domain.credit import TOKENS, Draw, Grant, Recurring, draw_down
@@ -27,6 +27,9 @@ from tollkeeper.storage.database import Database
 from tollkeeper.storage.plans import load_plan
 
 MAX_PRIORITY = 1_000
+
+Used: TypeAlias = tuple[Tariff, Totals]
+"""What was used in a period, or in a plan's part of it, and what it is priced by."""
 
 
 def grant(
@@ -116,15 +119,15 @@ class Purse:
         """Let recurring grants come for every period up to this one."""
         self.grants = [self._renewed(one, whole, interval, anchor) for one in self.grants]
 
-    def for_tokens(self, tariff: Tariff, totals: Totals, period: Period) -> list[Payment]:
+    def for_tokens(self, used: Sequence[Used], period: Period) -> list[Payment]:
         """What granted tokens take off the usage charges, grant by grant, and no more tokens than it needs."""
         grants = self._grants()
         available = sum(one.left for one in grants if one.unit == TOKENS and one.counts_for(period))
-        needed = tokens_needed(tariff, totals, available)
+        needed = list(_needed_by_each(used, available))
         payments, taken, paid = [], 0, 0
-        for draw in draw_down(grants, needed, TOKENS, period):
+        for draw in draw_down(grants, sum(needed), TOKENS, period):
             taken += draw.amount
-            saved = _saved(tariff, totals, taken)
+            saved = _saved_by_all(used, needed, taken)
             payments.append(Payment(draw, saved - paid, TOKENS))
             paid = saved
         return payments
@@ -171,6 +174,23 @@ def _missed(one: StoredGrant, whole: Period, interval: str, anchor: datetime | N
     for period in periods_between(interval, one.renewed_for, whole.end, anchor):
         if period.start > one.renewed_for and (one.expires_at is None or period.start < one.expires_at):
             yield period.start
+
+
+def _needed_by_each(used: Sequence[Used], available: int) -> Iterator[int]:
+    """How many granted tokens each part of a period takes, the oldest first."""
+    for tariff, totals in used:
+        needed = tokens_needed(tariff, totals, available)
+        available -= needed
+        yield needed
+
+
+def _saved_by_all(used: Sequence[Used], needed: Sequence[int], tokens: int) -> int:
+    """What usage costs less with so many granted tokens, of which each part takes what it needs."""
+    saved = 0
+    for (tariff, totals), most in zip(used, needed, strict=True):
+        saved += _saved(tariff, totals, min(tokens, most))
+        tokens -= min(tokens, most)
+    return saved
 
 
 def tokens_needed(tariff: Tariff, totals: Totals, available: int) -> int:

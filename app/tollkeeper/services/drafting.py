@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from tollkeeper.domain.errors import TollkeeperError
 from tollkeeper.domain.pricing import Tariff
+from tollkeeper.domain.proration import for_part
 from tollkeeper.domain.sanity import NO_BOUND, SanityBound
 from tollkeeper.services.invoicing import Draft, LateUsage, draft_invoice
 from tollkeeper.services.lateness import late_items
@@ -21,7 +22,7 @@ from tollkeeper.services.owing import reports_owed
 from tollkeeper.services.standing import Standing, standings
 from tollkeeper.storage.collections import Collection
 from tollkeeper.storage.credits import Entry
-from tollkeeper.storage.event_sums import Counted, count_events
+from tollkeeper.storage.event_sums import Counted, count_events, difference
 from tollkeeper.storage.invoices import Collect, usage_lines_of
 from tollkeeper.storage.periods import PeriodKey, StoredPeriod
 from tollkeeper.storage.plans import load_tariff
@@ -76,29 +77,28 @@ class Drafting:
         counted = count_events(connection, doubtful)
         late = self._late_usage(connection, [one for one in periods if one.is_late or one.key in rebilled], counted)
         customers = standings(connection, sorted({stored.user_id for stored in periods}))
-        told = reports_of(connection, [stored.key for stored in periods])
+        told = reports_of(connection, [part.key for stored in periods for part in stored.parts])
         outcome = Outcome()
         for stored in periods:
             if stored.billed_totals is not None:
                 continue
-            if told[stored.key]:
-                # Stripe has heard of it already, so Stripe prices it, whatever the plan says by now.
-                stored = replace(stored, collect="meters")
-            difference = _difference(counted, stored)
-            if difference is None:
-                difference = self._close_one(connection, stored, late, customers[stored.user_id], told, outcome)
-            if difference is not None:
-                log.error("period %s of customer %r is parked: %s", stored.period.start, stored.user_id, difference)
-                outcome.parked[stored.key] = difference
+            if any(told[part.key] for part in stored.parts):
+                stored = _metered(stored)
+            reason = difference(stored, counted) if stored.key in counted else None
+            if reason is None:
+                reason = self._close_one(connection, stored, late, customers[stored.user_id], told, outcome)
+            if reason is not None:
+                log.error("period %s of customer %r is parked: %s", stored.period.start, stored.user_id, reason)
+                outcome.parked[stored.key] = reason
         outcome.credits = [entry for customer in customers.values() for entry in customer.purse.entries]
         return outcome
 
     def tariff(self, connection: Connection, stored: StoredPeriod) -> Tariff:
-        """What the period is priced by."""
+        """What the period, or a part of one, is priced by."""
         key = (stored.plan_id, stored.plan_version)
         if key not in self._tariffs:
             self._tariffs[key] = load_tariff(connection, *key)
-        tariff = self._tariffs[key]
+        tariff = for_part(self._tariffs[key], stored.share)
         gone = stored.left_at is not None and stored.period.start >= stored.left_at
         return replace(tariff, base_fee=0) if gone else tariff
 
@@ -114,15 +114,15 @@ class Drafting:
         """Decide on one period whose totals are proven; the reason why it cannot be billed, if there is one."""
         taken = [one for one in late if _belongs_on(one, stored)]
         credit, purse = customer.carried.get(stored.currency, 0), customer.purse.copy()
+        collect = stored.collected_parts[-1].collect or self._collect
         try:
-            tariff = self.tariff(connection, stored)
             draft = draft_invoice(
                 stored,
-                tariff,
+                [(part, self.tariff(connection, part)) for part in stored.parts],
                 taken,
                 credit,
                 purse,
-                collect=self._collect,
+                collect=collect,
                 now=self._now,
                 adjustments=[one for one in customer.adjustments if one.currency == stored.currency],
             )
@@ -136,18 +136,19 @@ class Drafting:
             customer.billed(stored.currency, charges=draft.charges, carried=invoice.carried, purse=purse)
         for one in taken:
             late.remove(one)
-            outcome.billed_late.append(one.stored.key)
+            outcome.billed_late.append(one.row.key)
         outcome.closed.append(stored.key)
         if draft is not None:
             outcome.drafts.append(draft)
-        if (stored.collect or self._collect) == "meters":
-            outcome.reports += reports_owed(
-                stored,
-                tariff,
-                told[stored.key],
-                invoice_id=None if draft is None else draft.invoice.id,
-                now=self._now,
-            )
+        if collect == "meters":
+            for part in stored.collected_parts:
+                outcome.reports += reports_owed(
+                    part,
+                    self.tariff(connection, part),
+                    told[part.key],
+                    invoice_id=None if draft is None else draft.invoice.id,
+                    now=self._now,
+                )
             if draft is not None:
                 self._tell_late(draft, taken, told, outcome, gone=stored.left_at is not None)
         return None
@@ -167,7 +168,7 @@ class Drafting:
         """
         missed = []
         for one in late:
-            if one.stored.period.end > self._now - STRIPE_TAKES_LATE and told[one.stored.key]:
+            if one.row.period.end > self._now - STRIPE_TAKES_LATE and told[one.stored.key]:
                 outcome.reports += reports_owed(
                     one.stored, one.tariff, told[one.stored.key], invoice_id=draft.invoice.id, now=self._now
                 )
@@ -189,25 +190,28 @@ class Drafting:
         self, connection: Connection, periods: Sequence[StoredPeriod], counted: Mapping[PeriodKey, Counted]
     ) -> list[LateUsage]:
         """What came late to closed periods, where their events prove it."""
-        billed = usage_lines_of(connection, [stored.key for stored in periods])
-        late = []
+        billed = usage_lines_of(connection, [part.key for stored in periods for part in stored.parts])
+        late: list[LateUsage] = []
         for stored in periods:
-            difference = _difference(counted, stored)
-            if difference is None:
-                late.append(LateUsage(stored, self.tariff(connection, stored), billed[stored.key]))
+            reason = difference(stored, counted) if stored.key in counted else None
+            if reason is None:
+                late += [
+                    LateUsage(stored, part, self.tariff(connection, part), billed[part.key]) for part in stored.parts
+                ]
             else:
                 log.error(
                     "late usage of period %s of customer %r is not billed: %s",
                     stored.period.start,
                     stored.user_id,
-                    difference,
+                    reason,
                 )
         return late
 
 
-def _difference(counted: Mapping[PeriodKey, Counted], stored: StoredPeriod) -> str | None:
-    """What the events of a period say that its row does not; None where they agree, or were not counted."""
-    return counted[stored.key].difference_from(stored) if stored.key in counted else None
+def _metered(stored: StoredPeriod) -> StoredPeriod:
+    """The period as Stripe prices it, whatever its plans say by now: it has heard of it already."""
+    parts = [part if part.collect == "off" else replace(part, collect="meters") for part in stored.plan_parts]
+    return replace(stored, collect="meters", plan_parts=tuple(parts))
 
 
 def _belongs_on(late: LateUsage, stored: StoredPeriod) -> bool:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from tollkeeper.domain.errors import InvalidInput, NotFound
-from tollkeeper.services.onboarding import move_in
+from tollkeeper.services.moving import move_in
 from tollkeeper.storage.audit import record
 from tollkeeper.storage.customers import Customer, load_customer
 from tollkeeper.storage.database import Database

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
+from typing import TypeAlias
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -18,6 +19,7 @@ from tollkeeper.domain.period import Period
 from tollkeeper.domain.pricing import Price, Tariff
 from tollkeeper.domain.pricing.kinds import slices
 from tollkeeper.domain.pricing.price import FINE, Slice
+from tollkeeper.domain.proration import for_part
 from tollkeeper.domain.usage import Totals
 from tollkeeper.storage.database import Database
 from tollkeeper.storage.invoices import Invoice, InvoiceLine, lines_of, load_invoice
@@ -47,6 +49,10 @@ class Explanation:
     lines: tuple[ExplainedLine, ...]
 
 
+Seen: TypeAlias = Counter[tuple[datetime, str | None, str | None]]
+"""How many lines of a span and price came before."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Basis:
     """What a line's period was priced by, and what was used in it."""
@@ -68,34 +74,34 @@ def explain_in(connection: Connection, invoice_id: UUID) -> Explanation:
     invoice = load_invoice(connection, invoice_id)
     lines = lines_of(connection, invoice_id)
     bases = {line.period: _basis(connection, invoice, line.period) for line in lines}
-    seen: Counter[tuple[str | None, str | None]] = Counter()
+    seen: Seen = Counter()
     explained = []
     for position, line in enumerate(lines, 1):
         explained.append(_explained(position, line, bases[line.period], invoice, seen))
         if line.kind == "usage":
-            seen[line.model_id, line.token_type] += 1
+            seen[line.period.start, line.model_id, line.token_type] += 1
     return Explanation(invoice, tuple(explained))
 
 
 def _basis(connection: Connection, invoice: Invoice, period: Period) -> _Basis:
-    """An invoice keeps the version that it was drafted with; a late line goes by its own period's."""
-    stored = stored_period(connection, invoice.user_id, period.start)
+    """An invoice keeps the version that it was drafted with; a late line, and one of several plans, goes by its own span's."""
+    row = stored_period(connection, invoice.user_id, period.start)
+    stored = None if row is None else next((part for part in row.parts if part.period == period), row)
     plan_id, version = invoice.plan_id, invoice.plan_version
-    if stored is not None and period != invoice.period:
+    if stored is None:
+        return _Basis(plan_id, version, load_tariff(connection, plan_id, version), Sums())
+    if period != invoice.period:
         plan_id, version = stored.plan_id, stored.plan_version
-    return _Basis(
-        plan_id, version, load_tariff(connection, plan_id, version), Sums() if stored is None else stored.totals
-    )
+    tariff = for_part(load_tariff(connection, plan_id, version), stored.share)
+    return _Basis(plan_id, version, tariff, stored.totals)
 
 
-def _explained(
-    position: int, line: InvoiceLine, basis: _Basis, invoice: Invoice, seen: Counter[tuple[str | None, str | None]]
-) -> ExplainedLine:
+def _explained(position: int, line: InvoiceLine, basis: _Basis, invoice: Invoice, seen: Seen) -> ExplainedLine:
     index = _price_of(line, basis.tariff)
     tier, arithmetic = None, _plain_words(line, invoice.currency)
     if line.kind == "usage" and index is not None:
         price = basis.tariff.prices[index]
-        piece = _slice(price, line.quantity, seen[line.model_id, line.token_type])
+        piece = _slice(price, line.quantity, seen[line.period.start, line.model_id, line.token_type])
         tier, arithmetic = piece.tier + 1, _in_words(price, piece, line, invoice.currency)
     return ExplainedLine(
         position=position,

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from typing import TypeAlias
 from uuid import UUID, uuid5
 
 from tollkeeper.domain.credit import TOKENS
@@ -18,22 +19,29 @@ from tollkeeper.domain.period import Period, period_of
 from tollkeeper.domain.pricing import RatedLine, Tariff, rate
 from tollkeeper.domain.pricing.rating import unpriced
 from tollkeeper.domain.proration import base_fee_line
-from tollkeeper.domain.usage import REQUESTS, Key, Totals
+from tollkeeper.domain.usage import REQUESTS, Totals
 from tollkeeper.services.crediting import Payment, Purse
 from tollkeeper.storage.adjustments import Adjustment
 from tollkeeper.storage.customers import load_customer
 from tollkeeper.storage.database import Database
 from tollkeeper.storage.invoices import Collect, Invoice, InvoiceLine, lines_of, list_invoices, load_invoice
 from tollkeeper.storage.periods import StoredPeriod
+from tollkeeper.storage.totals import Sums
 
 _INVOICES = UUID("6f9a3c0e-7b57-4d0b-8f0e-2f6d1b9f5c11")
 _ALARMED_MODELS = 5
 
 
+Priced: TypeAlias = tuple[StoredPeriod, Tariff]
+"""A period, or a plan's part of one, and what it is priced by."""
+
+
 @dataclass(frozen=True, slots=True)
 class LateUsage:
-    """A closed period with more in it than was billed, its tariff, and every line that billed usage of it."""
+    """A closed period, or part of one, with more in it than was billed, its tariff, and every line that billed usage of it."""
 
+    row: StoredPeriod
+    """The period itself."""
     stored: StoredPeriod
     tariff: Tariff
     billed: Sequence[InvoiceLine]
@@ -59,7 +67,7 @@ class Draft:
 
 def draft_invoice(
     stored: StoredPeriod,
-    tariff: Tariff,
+    parts: Sequence[Priced],
     late: Sequence[LateUsage],
     credit: int,
     purse: Purse,
@@ -70,16 +78,19 @@ def draft_invoice(
 ) -> Draft | None:
     """The invoice of a period, or None where nothing was used, no base fee is due, nothing came late and nobody adjusts it.
 
-    `collect` is for a plan that does not say. `credit` is what the customer has coming from earlier negative totals, in
-    minor units; a total that would be negative is carried forward in turn. What is left to pay is drawn from the purse.
+    `parts` are what the period is made of: itself, or a part for each plan. `credit` is what the customer has coming from
+    earlier negative totals, in minor units; a total that would be negative is carried forward in turn. What is left to pay is
+    drawn from the purse.
     """
-    own = [replace(line, revision=stored.revision) for line in period_lines(stored, tariff)]
+    own = list(_own_lines(stored, parts))
     lines = [*own, *(line for one in late for line in late_lines(one))]
     lines += [_adjustment_line(one, stored.period) for one in adjustments]
-    if not lines and not _was_used(stored.totals, tariff):
+    if not lines and not any(_was_used(part.totals, tariff) for part, tariff in parts):
         return None
-    purse.renew(period_of(tariff.interval, stored.period.start, stored.anchor), tariff.interval, stored.anchor)
-    by_tokens = purse.for_tokens(tariff, stored.totals, stored.period) if own else []
+    interval = parts[-1][1].interval
+    purse.renew(period_of(interval, stored.period.start, stored.anchor), interval, stored.anchor)
+    used = [(tariff, part.totals) for part, tariff in parts]
+    by_tokens = purse.for_tokens(used, stored.period) if own else []
     lines += [_payment_line(payment, stored.period) for payment in by_tokens]
     owed = sum(line.amount for line in lines)
     carried = -owed if owed < 0 else -min(owed, credit)
@@ -96,18 +107,26 @@ def draft_invoice(
         total_amount=bigint(sum(line.amount for line in lines)),
         plan_id=stored.plan_id,
         plan_version=stored.plan_version,
-        collect=stored.collect or collect,
+        collect=collect,
         arrival_cutoff=now,
         created_at=now,
-        alarm=without_price(tuple(unpriced(tariff, stored.totals)), stored.totals),
+        alarm=without_price(used),
         carried=carried,
     )
     purse.pay([*by_tokens, *by_money], invoice.id, stored.period)
     return Draft(invoice, tuple(lines))
 
 
+def _own_lines(stored: StoredPeriod, parts: Sequence[Priced]) -> Iterator[InvoiceLine]:
+    """The lines of the period itself; where it has several plans, each line names its own."""
+    for part, tariff in parts:
+        for line in period_lines(part, tariff):
+            text = _naming_the_plan(line, part) if stored.plan_parts else line.description
+            yield replace(line, revision=stored.revision, description=text)
+
+
 def period_lines(stored: StoredPeriod, tariff: Tariff) -> list[InvoiceLine]:
-    """The lines of a period's own usage, and of its base fee; none where there is neither."""
+    """The lines of the usage of a period or a part, and of its base fee; none where there is neither."""
     whole = period_of(tariff.interval, stored.period.start, stored.anchor)
     fee = base_fee_line(tariff, stored.period, whole, stored.plan_name)
     lines = usage_lines(stored.totals, stored.period, tariff)
@@ -187,6 +206,13 @@ def _line(line: RatedLine, period: Period) -> InvoiceLine:
     )
 
 
+def _naming_the_plan(line: InvoiceLine, part: StoredPeriod) -> str:
+    """What the line says beside those of another plan; a base fee says for which time it is in any case."""
+    if line.kind == "base_fee":
+        return line.description
+    return f"{part.plan_name} from {part.period.start:%Y-%m-%d %H:%M:%S} UTC: {line.description}"
+
+
 def _late_line(period: Period, unit: Unit, quantity: Decimal, amount: int) -> InvoiceLine:
     model, meter, unit_amount = unit
     of = f"Late usage of {period.start:%Y-%m-%d} to {period.end:%Y-%m-%d}"
@@ -226,10 +252,13 @@ def _carry_line(carried: int, period: Period) -> InvoiceLine:
     return InvoiceLine("credit", None, None, Decimal(1), Decimal(carried), carried, description, period)
 
 
-def without_price(missing: Sequence[Key], totals: Totals) -> str | None:
+def without_price(used: Iterable[tuple[Tariff, Totals]]) -> str | None:
     """The note on an invoice about usage that is on no line of it; None where there is none."""
-    if not missing:
+    found = Sums()
+    for tariff, totals in used:
+        found.add({key: totals[key] for key in unpriced(tariff, totals)})
+    if not found:
         return None
-    named = [f"{model} {meter} ({totals[model, meter]})" for model, meter in missing[:_ALARMED_MODELS]]
-    more = f" and {len(missing) - _ALARMED_MODELS} more" if len(missing) > _ALARMED_MODELS else ""
+    named = [f"{model} {meter} ({count})" for (model, meter), count in list(found.items())[:_ALARMED_MODELS]]
+    more = f" and {len(found) - _ALARMED_MODELS} more" if len(found) > _ALARMED_MODELS else ""
     return f"no price for {', '.join(named)}{more}"

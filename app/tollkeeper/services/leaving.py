@@ -10,14 +10,17 @@ from datetime import datetime, timedelta
 
 from tollkeeper.domain.customer import validate_user_id
 from tollkeeper.domain.errors import InvalidInput
-from tollkeeper.domain.period import utc
+from tollkeeper.domain.period import Period, utc
 from tollkeeper.services.opening import open_missing
 from tollkeeper.services.previewing import unused_period
+from tollkeeper.services.repricing import replan
 from tollkeeper.storage.audit import record
 from tollkeeper.storage.customers import load_customer
 from tollkeeper.storage.database import Database
 from tollkeeper.storage.periods import NewPeriod, insert_periods, stored_period
+from tollkeeper.storage.reports import move_period_end
 from tollkeeper.storage.spans import end_period, last_instant, refuse_requests, span_of
+from tollkeeper.storage.usage_periods import lock_periods_past
 
 _INSTANT = timedelta(microseconds=1)
 _CHUNK = 500
@@ -60,6 +63,11 @@ def _cut(database: Database, user_id: str, at: datetime, now: datetime, *, fixed
                 connection,
                 [NewPeriod(user_id, unused.period, unused.plan_id, unused.plan_version, unused.currency)],
             )
+        for row in lock_periods_past(connection, user_id, at):
+            stays = [(part.start, part.plan_id) for part in row.parts if part.start < at]
+            if stays:  # changes of plan that were still to come are called off
+                replan(connection, row, stays)
+                move_period_end(connection, user_id, Period(stays[-1][0], at))
         end_period(connection, user_id, at)
         record(connection, "customer.left", user_id, now, user_id=user_id, after={"closed_at": at})
     return at

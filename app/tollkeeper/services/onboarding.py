@@ -1,4 +1,4 @@
-"""Onboarding: customers, the plan they are on, and their API keys."""
+"""Onboarding: customers and their API keys."""
 
 from __future__ import annotations
 
@@ -13,25 +13,21 @@ from sqlalchemy import Connection
 from tollkeeper.domain.customer import plain_text, validate_email, validate_user_id
 from tollkeeper.domain.errors import InvalidInput, NotFound, TollkeeperError
 from tollkeeper.domain.keys import generate_key, hash_key, key_prefix, looks_like_key
-from tollkeeper.domain.period import period_of, utc
+from tollkeeper.domain.period import utc
 from tollkeeper.domain.plan import Plan
-from tollkeeper.services.overriding import follow_customer
-from tollkeeper.services.trying import begin_trial, continue_trial
+from tollkeeper.services.trying import begin_trial
 from tollkeeper.storage.audit import difference, record, shown_address
 from tollkeeper.storage.customers import (
     Customer,
-    billed_in,
     find_customer,
     insert_customer,
     list_customers,
     load_customer,
-    set_plan,
     update_customer,
 )
 from tollkeeper.storage.database import Database
 from tollkeeper.storage.keys import StoredKey, insert_key, keys_of, keys_with_prefix, revoke_key
-from tollkeeper.storage.plans import load_plan, lock_plans
-from tollkeeper.storage.usage_periods import period_at
+from tollkeeper.storage.plans import load_plan
 
 
 class CustomerExists(TollkeeperError):
@@ -57,14 +53,6 @@ class Rotated:
     key: str = field(repr=False)
     old: StoredKey
     old_until: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class PlanMove:
-    """A customer's plan, before and after; the same twice where nothing changed."""
-
-    before: str
-    after: str
 
 
 def add_customer(
@@ -146,37 +134,6 @@ def change_customer(
         if was != becomes or before.email != after.email:
             record(connection, "customer.changed", user_id, now, user_id=user_id, before=was, after=becomes)
         return after
-
-
-def move_customer(
-    database: Database, user_id: str, plan_id: str, now: datetime, *, at: datetime | None = None
-) -> PlanMove:
-    """Put a customer on a plan: its limits count at once, its prices from the customer's next period on.
-
-    The plan must have the currency and the interval that the customer was metered in so far, else `InvalidInput`. So is an
-    `at` other than the end of the open period: a plan changes between periods.
-    """
-    with database.transaction() as connection:
-        return move_in(connection, user_id, plan_id, now, at=at)
-
-
-def move_in(
-    connection: Connection, user_id: str, plan_id: str, now: datetime, *, at: datetime | None = None
-) -> PlanMove:
-    """The same in a transaction that somebody else has open."""
-    lock_plans(connection)
-    customer = load_customer(connection, validate_user_id(user_id), lock=True)
-    plan = load_plan(connection, plain_text(plan_id, "plan"))
-    check_continues(connection, customer, plan)
-    if at is not None:
-        _check_boundary(connection, customer, now, at)
-    follow_customer(connection, user_id, load_plan(connection, customer.plan_id), plan, now)
-    if plan.id != customer.plan_id:
-        continue_trial(connection, user_id, plan, now)
-        was, becomes = {"plan_id": customer.plan_id}, {"plan_id": plan.id}
-        record(connection, "customer.moved", user_id, now, user_id=user_id, before=was, after=becomes)
-    set_plan(connection, user_id, plan.id, anchor=now.replace(microsecond=0))
-    return PlanMove(customer.plan_id, plan.id)
 
 
 def currency_of(database: Database, user_id: str) -> str:
@@ -303,26 +260,3 @@ def _differences(found: Customer, wanted: Customer) -> Iterator[str]:
         yield f"Stripe customer {found.stripe_customer_id}" if found.stripe_customer_id else "no Stripe customer"
     if wanted.period_anchor not in (None, found.period_anchor):
         yield f"period anchor {found.period_anchor:%Y-%m-%dT%H:%M:%SZ}"
-
-
-def check_continues(connection: Connection, customer: Customer, plan: Plan) -> None:
-    """Periods follow one another without overlap, and in one currency."""
-    billed = billed_in(connection, customer.user_id)
-    if billed is None:
-        return
-    for name, was, becomes in zip(("currency", "interval"), billed, (plan.currency, plan.interval), strict=True):
-        if was != becomes:
-            raise InvalidInput("plan", f"one whose {name} is {was}, as metered so far, not {becomes} like {plan.id}")
-
-
-def _check_boundary(connection: Connection, customer: Customer, now: datetime, at: datetime) -> None:
-    """A period has one plan, so the instant of a change can only be the end of the one that is open."""
-    stored = period_at(connection, customer.user_id, now)
-    if stored is None:
-        interval = load_plan(connection, customer.plan_id).interval
-        end = period_of(interval, now, customer.period_anchor or customer.created_at).end
-    else:
-        end = stored.period_end
-    if utc(at, "at") != end:
-        expected = f"{end:%Y-%m-%dT%H:%M:%SZ}, the end of the open period, because a plan changes between periods"
-        raise InvalidInput("at", expected)

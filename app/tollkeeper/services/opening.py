@@ -38,6 +38,11 @@ def open_missing(database: Database, cutoff: datetime, chunk: int) -> None:
     calendar.open_for_adjustments(database)
 
 
+def open_missing_of(connection: Connection, user_id: str, cutoff: datetime) -> None:
+    """Make the rows that one customer's periods over by `cutoff` lack, each with a base fee, by the plan of now."""
+    _Calendar(cutoff).open_in(connection, 1, user_id)
+
+
 class _Calendar:
     """Which periods customers have, and what each would be charged by; tariffs are read once."""
 
@@ -49,12 +54,16 @@ class _Calendar:
     def open_with_fee(self, database: Database, limit: int) -> int:
         """Look at the periods of some customers; how many customers these were."""
         with database.transaction() as connection:
-            members = members_due(connection, self._cutoff, limit)
-            self._read_versions(connection, members)
-            new = [self._new(member, period) for member in members for period in self._over(member)]
-            insert_periods(connection, [one for one in new if self._tariff(connection, one).base_fee])
-            save_next_period_ends(connection, {member.user_id: self._running(member).end for member in members})
-            return len(members)
+            return self.open_in(connection, limit)
+
+    def open_in(self, connection: Connection, limit: int, only: str | None = None) -> int:
+        """The same inside a transaction, or for one customer."""
+        members = members_due(connection, self._cutoff, limit, only)
+        self._read_versions(connection, members)
+        new = [self._new(member, period) for member in members for period in self._over(member)]
+        insert_periods(connection, [one for one in new if self._tariff(connection, one).base_fee])
+        save_next_period_ends(connection, {member.user_id: self._running(member).end for member in members})
+        return len(members)
 
     def open_for_late_usage(self, database: Database) -> None:
         """Where late usage waits for an invoice, let the period that ended last have one."""

@@ -19,7 +19,7 @@ from tollkeeper.services.repricing import reprice_open_periods
 from tollkeeper.storage.audit import difference, record
 from tollkeeper.storage.customers import load_customer
 from tollkeeper.storage.database import Database
-from tollkeeper.storage.own_terms import own_charges_on, own_terms_of, save_own_terms
+from tollkeeper.storage.own_terms import own_charges_on, own_terms_of, plans_of_open_periods, save_own_terms
 from tollkeeper.storage.plans import add_own_version, load_plan, lock_plans
 
 Term = Literal["cap", "discount", "prices"]
@@ -51,12 +51,14 @@ def override(
         was, becomes = difference(_told(before), _told(after))
         if was != becomes:
             record(connection, "customer.overridden", user_id, now, user_id=user_id, before=was, after=becomes)
+        plans = sorted({customer.plan_id, *(plans_of_open_periods(connection, user_id) if immediate else ())})
         charges = (after.discount_percent, after.prices) != (before.discount_percent, before.prices)
         if charges or (immediate and after.changes_charges):
-            plan = load_plan(connection, customer.plan_id)
-            _add_version(connection, plan, user_id, after, now, immediate=immediate)
+            for plan_id in plans:
+                _add_version(connection, load_plan(connection, plan_id), user_id, after, now, immediate=immediate)
     if immediate:
-        reprice_open_periods(database, customer.plan_id, user_id)
+        for plan_id in plans:
+            reprice_open_periods(database, plan_id, user_id)
     return after
 
 

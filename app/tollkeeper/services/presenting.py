@@ -69,11 +69,11 @@ def present(database: Database, user_id: str, at: datetime, *, collect: Collect 
             preview = None
         invoices = customer_invoices(connection, user_id, None, LATEST_INVOICES + 1)
         plan = load_plan(connection, usage.plan_id)
-        tariff = load_tariff(connection, current.plan_id, current.plan_version)
+        tariff = load_tariff(connection, *current.priced_by(at))
         grain: Grain = "day" if period.end - period.start <= _MOST_DAYS else "month"
         days = usage_by_day(connection, user_id, period, grain)
     totals = {(one.model_id, one.token_type): one.quantity for one in current.quantities}
-    projected = projected_totals(totals, period, at)
+    projected = projected_totals(totals, totals, period, period, at)
     return Presentation(
         usage=usage,
         plan=plan,

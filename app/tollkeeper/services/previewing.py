@@ -79,19 +79,20 @@ def preview_of(
     outcome = drafting.decide(connection, _with(others, current))
     if current.key in outcome.parked:
         raise PeriodNotBillable(outcome.parked[current.key])
-    tariff = drafting.tariff(connection, current)
+    parts = [(drafting.tariff(connection, part), part.totals, part.period) for part in current.parts]
+    now_in_force = next(part for part in current.parts if part.period.contains(at))
     draft = next((one for one in outcome.drafts if one.invoice.period == current.period), None)
     lines = () if draft is None else draft.lines
     return Preview(
         user_id=user_id,
         period=current.period,
-        plan_id=current.plan_id,
-        plan_version=current.plan_version,
+        plan_id=now_in_force.plan_id,
+        plan_version=now_in_force.plan_version,
         currency=current.currency,
         lines=lines,
         total_amount=0 if draft is None else draft.invoice.total_amount,
         usage_amount=sum(line.amount for line in lines if line.kind == "usage"),
-        projected_usage_amount=projected_amount(tariff, current.totals, current.period, at),
+        projected_usage_amount=projected_amount(parts, current.period, at),
         alarm=None if draft is None else draft.invoice.alarm,
     )
 

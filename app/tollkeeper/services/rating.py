@@ -15,7 +15,8 @@ from sqlalchemy import Connection
 
 from tollkeeper.domain.period import Period
 from tollkeeper.domain.plan import version_for
-from tollkeeper.domain.pricing import Price, Tariff, rate
+from tollkeeper.domain.plan_part import PlanPart
+from tollkeeper.domain.pricing import Price, Tariff
 from tollkeeper.domain.pricing.matching import ties
 from tollkeeper.domain.pricing.rating import unpriced
 from tollkeeper.domain.proration import in_trial
@@ -60,22 +61,32 @@ def rate_unpriced(database: Database, now: datetime) -> Rated:
 
 
 def _rate(connection: Connection, period: UsagePeriod, now: datetime) -> bool:
-    """Rate one locked period; False where there is still no price for anything in it."""
-    before = load_tariff(connection, period.plan_id, period.plan_version)
-    missing = list(unpriced(before, period.totals))
-    versions = versions_of(connection, period.plan_id, period.user_id)
-    newest = load_tariff(connection, period.plan_id, [one for one in versions if one.until is None][-1].version)
-    if version_for(Period(period.period_start, period.period_end), versions).until is not None:
-        newest = in_trial(newest)
-    after = with_prices(before, newest, missing, period.totals)
-    found = sorted({key[0] for key in missing if after.price_of(key) is not None})
-    if not found:
+    """Rate one locked period, each part of it by its own plan; False where there is still no price for anything in it."""
+    parts = list(period.parts)
+    found = [_filled(connection, period.user_id, *one) for one in zip(parts, period.spans, strict=True)]
+    if not any(models for _, models in found):
         return False
     if period.status == "closed":
-        _reopen(connection, period, before, found)
-    version = add_own_version(connection, period.plan_id, period.user_id, after, now, purpose="rating")
-    reprice(connection, period, version)
+        _reopen(connection, period, [models for _, models in found])
+    for n, (after, models) in enumerate(found):
+        if models:
+            plan_id = parts[n].plan_id
+            version = add_own_version(connection, plan_id, period.user_id, after, now, purpose="rating")
+            parts[n] = replace(parts[n], plan_version=version)
+    reprice(connection, period, parts)
     return True
+
+
+def _filled(connection: Connection, user_id: str, part: PlanPart, span: Period) -> tuple[Tariff, list[str]]:
+    """What a part is priced by once what is missing is taken from its plan's newest version, and the models concerned."""
+    before = load_tariff(connection, part.plan_id, part.plan_version)
+    missing = list(unpriced(before, part.totals))
+    versions = versions_of(connection, part.plan_id, user_id)
+    newest = load_tariff(connection, part.plan_id, [one for one in versions if one.until is None][-1].version)
+    if version_for(span, versions).until is not None:
+        newest = in_trial(newest)
+    after = with_prices(before, newest, missing, part.totals)
+    return after, sorted({key[0] for key in missing if after.price_of(key) is not None})
 
 
 def with_prices(tariff: Tariff, newer: Tariff, missing: Sequence[Key], totals: Totals) -> Tariff:
@@ -102,14 +113,18 @@ def _subjects(tariff: Tariff) -> set[tuple[str, str]]:
     return {(price.model, price.meter) for price in tariff.prices}
 
 
-def _reopen(connection: Connection, period: UsagePeriod, before: Tariff, models: Sequence[str]) -> None:
-    """Take the usage out of what a closed period was billed for, and the alarm about it off its invoice."""
-    hand_over(connection, period, models)
+def _reopen(connection: Connection, period: UsagePeriod, models: Sequence[Sequence[str]]) -> None:
+    """Take usage, by part and models, out of what a closed period was billed for, and the alarm about it off its invoice."""
     stored = stored_period(connection, period.user_id, period.period_start)
     assert stored is not None, "its row is locked"
-    billed: Totals = stored.billed_totals or {}
-    save_billed(connection, period, count_events(connection, [stored])[stored.key].before)
-    alarm = without_price(rate(before, billed).unpriced, billed)
+    for part, names in zip(stored.parts, models, strict=True):
+        if names:
+            hand_over(connection, stored.user_id, part.period, stored.revision, names)
+    counted = count_events(connection, [stored])
+    save_billed(connection, stored, [counted[part.key].before for part in stored.parts])
+    alarm = without_price(
+        (load_tariff(connection, part.plan_id, part.plan_version), part.billed_totals or {}) for part in stored.parts
+    )
     for invoice, _ in invoices_of(connection, [stored.key])[stored.key]:
         if alarm is not None:
             call_off_alarm(connection, invoice.id, alarm)

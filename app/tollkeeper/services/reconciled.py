@@ -12,7 +12,7 @@ from tollkeeper.storage.reports import Report
 
 @dataclass(slots=True)
 class ReconciledPeriod:
-    """One customer's period seen from every side; quantities are tokens of all types, amounts minor units.
+    """One customer's period, or one plan's part of it, seen from every side; quantities are tokens of all types, amounts minor units.
 
     A difference is something that must not be; a note is something on its way.
     """

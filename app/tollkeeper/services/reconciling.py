@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 
 from tollkeeper.domain.pricing import Tariff
 from tollkeeper.domain.pricing.rating import unpriced
+from tollkeeper.domain.proration import for_part
 from tollkeeper.domain.usage import TOKEN_TYPES, Totals
 from tollkeeper.services.checking import compare_reports, compare_sums, compare_surplus
 from tollkeeper.services.collecting import Collectors
@@ -27,7 +28,7 @@ from tollkeeper.services.reading import SumReader
 from tollkeeper.services.reconciled import ReconciledPeriod
 from tollkeeper.storage.collections import Collection, collections_of
 from tollkeeper.storage.database import Database, change
-from tollkeeper.storage.event_sums import Counted, count_events, events_without_period
+from tollkeeper.storage.event_sums import Counted, count_events, difference, events_without_period
 from tollkeeper.storage.invoices import Invoice, InvoiceLine, invoices_of, usage_lines_of
 from tollkeeper.storage.periods import PeriodKey, StoredPeriod, periods_after
 from tollkeeper.storage.plans import load_tariff
@@ -109,24 +110,29 @@ def _as_of_one_instant(connection: Connection) -> None:
 def _compare(
     connection: Connection, page: Sequence[StoredPeriod], now: datetime
 ) -> Iterator[tuple[ReconciledPeriod, list[Invoice], dict[UUID, Collection]]]:
-    keys = [stored.key for stored in page]
-    counted, lines = count_events(connection, page), usage_lines_of(connection, keys)
-    invoices, reports = invoices_of(connection, keys), reports_of(connection, keys)
+    parts = [part.key for stored in page for part in stored.parts]
+    counted = count_events(connection, page)
+    lines, reports = usage_lines_of(connection, parts), reports_of(connection, parts)
+    invoices = invoices_of(connection, [stored.key for stored in page])
     ledger = collections_of(connection, [invoice.id for found in invoices.values() for invoice, _ in found])
     tariffs: dict[tuple[str, int], Tariff] = {}
     for stored in page:
-        plan = (stored.plan_id, stored.plan_version)
-        if plan not in tariffs:
-            tariffs[plan] = load_tariff(connection, *plan)
-        row = _row(stored, counted[stored.key], lines[stored.key], reports[stored.key])
-        row.collections = [ledger[invoice.id] for invoice, _ in invoices[stored.key] if invoice.id in ledger]
-        _compare_totals(row, stored, counted[stored.key], now)
-        _compare_lines(row, stored, tariffs[plan], lines[stored.key], invoices[stored.key])
-        compare_reports(row, stored, tariffs[plan], invoices[stored.key], now)
-        compare_surplus(row, stored, counted[stored.key])
-        own = [invoice for invoice, _ in invoices[stored.key]]
-        compare_ledger(row, own, ledger)
-        yield row, own, ledger
+        found = invoices[stored.key]
+        wrong, own = difference(stored, counted), found
+        for part in stored.parts:
+            plan = (part.plan_id, part.plan_version)
+            if plan not in tariffs:
+                tariffs[plan] = load_tariff(connection, *plan)
+            tariff = for_part(tariffs[plan], part.share)
+            row = _row(part, counted[part.key], lines[part.key], reports[part.key])
+            row.collections = [ledger[invoice.id] for invoice, _ in own if invoice.id in ledger]
+            _compare_totals(row, part, wrong, now)
+            _compare_lines(row, part, tariff, lines[part.key], own)
+            compare_reports(row, part, tariff, found if part in stored.collected_parts else (), now)
+            compare_surplus(row, part, counted[part.key])
+            compare_ledger(row, [invoice for invoice, _ in own], ledger)
+            yield row, [invoice for invoice, _ in own], ledger
+            wrong, own = None, []  # what is said of the whole period stands at its first part
 
 
 def _row(
@@ -148,10 +154,9 @@ def _row(
     )
 
 
-def _compare_totals(row: ReconciledPeriod, stored: StoredPeriod, counted: Counted, now: datetime) -> None:
-    difference = counted.difference_from(stored)
-    if difference is not None:
-        row.differences.append(difference)
+def _compare_totals(row: ReconciledPeriod, stored: StoredPeriod, wrong: str | None, now: datetime) -> None:
+    if wrong is not None:
+        row.differences.append(wrong)
     if stored.status == "parked":
         row.differences.append(f"parked: {stored.parked_reason}")
     if stored.status == "open" and stored.period.end <= now:

@@ -5,7 +5,7 @@ In a period that is closed already this is late usage below zero: its invoice st
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID, uuid5
@@ -14,12 +14,16 @@ from sqlalchemy import Connection
 
 from tollkeeper.domain.customer import plain_text
 from tollkeeper.domain.errors import InvalidInput, NotFound
-from tollkeeper.domain.pricing import rate, running_cost
+from tollkeeper.domain.money import bigint
+from tollkeeper.domain.plan_part import part_at
+from tollkeeper.domain.pricing import running_cost, usage_amount
+from tollkeeper.domain.proration import for_part
 from tollkeeper.domain.usage import quantities
 from tollkeeper.storage.audit import record
 from tollkeeper.storage.database import Database
 from tollkeeper.storage.plans import load_tariff
 from tollkeeper.storage.reversals import StoredEvent, insert_reversal, stored_event
+from tollkeeper.storage.totals import Sums
 from tollkeeper.storage.usage_periods import UsagePeriod, lock_period_at, save_taken_back
 
 _REVERSALS = UUID("a8c3f4d2-50f5-4c0c-93b5-5e0b7f3ad0c1")
@@ -87,17 +91,22 @@ def _take_back(
     connection: Connection, event: StoredEvent, reversal_id: UUID, period: UsagePeriod, now: datetime
 ) -> Decimal:
     """Take it off the locked period's totals; what the bill changes by. Costs add up to the bill as they did before."""
-    taken, left = quantities(event.usage), period.totals
+    taken, parts = quantities(event.usage), list(period.parts)
+    tariffs = [for_part(load_tariff(connection, part.plan_id, part.plan_version), part.share) for part in parts]
+    concerned = part_at(parts, event.timestamp)
+    left, whole = Sums(parts[concerned].totals), Sums(period.totals)
     left.take(taken)
-    tariff = load_tariff(connection, period.plan_id, period.plan_version)
-    cost = -running_cost(tariff, left, taken)
+    whole.take(taken)
+    parts[concerned] = replace(parts[concerned], totals=left)
+    cost = -running_cost(tariffs[concerned], left, taken)
     insert_reversal(connection, event.id, reversal_id, cost, now)
     save_taken_back(
         connection,
         period,
-        left,
+        whole,
+        parts,
         tokens=event.usage.tokens_in + event.usage.tokens_out,
         cost_units=cost,
-        spent=rate(tariff, left).usage_amount,
+        spent=bigint(sum(usage_amount(tariff, part.totals) for tariff, part in zip(tariffs, parts, strict=True))),
     )
     return cost

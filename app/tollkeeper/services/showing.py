@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from tollkeeper.domain.customer import validate_user_id
 from tollkeeper.domain.period import Period, cut, period_of
 from tollkeeper.domain.plan import Plan, version_for
+from tollkeeper.domain.plan_part import part_at
 from tollkeeper.domain.usage import Totals
 from tollkeeper.storage.customers import Customer, load_customer
 from tollkeeper.storage.database import Database
@@ -34,8 +35,21 @@ class Quantity:
 
 
 @dataclass(frozen=True, slots=True)
+class PartUsage:
+    """One plan's part of a period in which the plan changes, from `start` on."""
+
+    start: datetime
+    plan_id: str
+    plan_version: int
+    quantities: tuple[Quantity, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PeriodUsage:
-    """One period. `spent` is the usage charges as an invoice drafted now would say, `cost_units` the same unrounded."""
+    """One period, with `parts` where its plan changes.
+
+    `spent` is the usage charges as an invoice drafted now would say, `cost_units` the same unrounded.
+    """
 
     period_start: datetime
     period_end: datetime
@@ -48,6 +62,12 @@ class PeriodUsage:
     spent: int
     cost_units: Decimal
     quantities: tuple[Quantity, ...]
+    parts: tuple[PartUsage, ...] = ()
+
+    def priced_by(self, at: datetime) -> tuple[str, int]:
+        """The plan that is in force at an instant of it, and its version."""
+        begun = [part for part in self.parts if part.start <= at]
+        return (begun[-1].plan_id, begun[-1].plan_version) if begun else (self.plan_id, self.plan_version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +94,9 @@ def usage_of(database: Database, user_id: str, now: datetime) -> UsageOverview:
 def usage_in(connection: Connection, user_id: str, now: datetime) -> UsageOverview:
     """The same inside a transaction."""
     customer = load_customer(connection, validate_user_id(user_id))
-    plan = load_plan(connection, customer.plan_id)
-    row = period_at(connection, user_id, now) or _unused(connection, customer, plan, now)
+    row = period_at(connection, user_id, now)
+    plan = load_plan(connection, _in_force(customer, row, now))
+    row = row or _unused(connection, customer, plan, now)
     own_cap = own_terms_of(connection, user_id).spend_cap
     others = recent_periods(connection, user_id, RECENT + 1)
     current = _shown(row)
@@ -91,6 +112,13 @@ def usage_in(connection: Connection, user_id: str, now: datetime) -> UsageOvervi
         current=current,
         recent=tuple(_shown(other) for other in others if other.period_start != row.period_start)[:RECENT],
     )
+
+
+def _in_force(customer: Customer, row: UsagePeriod | None, now: datetime) -> str:
+    """The plan whose limits hold now: the customer's, unless that is still to come in this period."""
+    if row is None or row.parts[-1].start <= now:
+        return customer.plan_id
+    return row.parts[part_at(row.parts, now)].plan_id
 
 
 def _unused(connection: Connection, customer: Customer, plan: Plan, now: datetime) -> UsagePeriod:
@@ -130,6 +158,10 @@ def _shown(row: UsagePeriod) -> PeriodUsage:
         spent=row.spent,
         cost_units=row.cost_units,
         quantities=tuple(_quantities(row.totals)),
+        parts=tuple(
+            PartUsage(part.start, part.plan_id, part.plan_version, tuple(_quantities(part.totals)))
+            for part in row.plan_parts
+        ),
     )
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from tollkeeper.domain.plan import Plan
 from tollkeeper.payments.stripe_selling import OUR_CHECKOUT, OUR_PLAN, OUR_USER, SoldSubscription, StripeSelling
 from tollkeeper.services.dunning import settle_access
-from tollkeeper.services.onboarding import move_in
+from tollkeeper.services.moving import move_in
 from tollkeeper.storage.audit import record
 from tollkeeper.storage.checkouts import Checkout, lock_checkout, save_checkout
 from tollkeeper.storage.customers import find_customer

@@ -58,18 +58,21 @@ def _enter(
     with database.transaction() as connection:
         told_to = lock_for_windows(connection, key)
         stored = stored_period(connection, *key) if told_to is not None else None
-        if told_to is None or stored is None or stored.status != "open" or (stored.collect or collect) != "meters":
+        if told_to is None or stored is None or stored.status != "open":
             return False
-        tariff = load_tariff(connection, stored.plan_id, stored.plan_version)
-        told = reports_of(connection, [key])[key]
-        since, before, counted = _counted(connection, stored, tariff, told, told_to, cadence)
-        windows = [
-            (window, counted.get(begun_by(window.start, cadence), Sums()))
-            for window in windows_between(stored.period, since, edge, cadence)
-        ]
-        insert_reports(connection, _reports(stored, tariff, told, windows, before, now))
-        save_told_to(connection, key, edge)
-        return True
+        parts = [part for part in stored.parts if (part.collect or collect) == "meters" and part.period.start < edge]
+        told = reports_of(connection, [part.key for part in parts])
+        for part in parts:
+            tariff = load_tariff(connection, part.plan_id, part.plan_version)
+            since, before, counted = _counted(connection, part, tariff, told[part.key], told_to, cadence)
+            windows = [
+                (window, counted.get(begun_by(window.start, cadence), Sums()))
+                for window in windows_between(part.period, since, edge, cadence)
+            ]
+            insert_reports(connection, _reports(part, tariff, told[part.key], windows, before, now))
+        if parts:
+            save_told_to(connection, key, edge)
+        return bool(parts)
 
 
 def _counted(

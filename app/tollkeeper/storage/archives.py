@@ -12,9 +12,11 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from tollkeeper.domain.period import Period
+from tollkeeper.domain.plan_part import spans
 from tollkeeper.storage.database import all_rows, change, first_row
 from tollkeeper.storage.event_sums import Group
 from tollkeeper.storage.partitions import next_month
+from tollkeeper.storage.plan_parts import plan_parts_from_json
 from tollkeeper.storage.totals import totals_to_json
 
 _PAGE = 500
@@ -77,13 +79,13 @@ def reasons_to_keep(connection: Connection, month: datetime) -> dict[str, int]:
 
 
 def periods_in(connection: Connection, month: datetime) -> Iterator[list[tuple[str, Period]]]:
-    """All customers' periods that share an instant with a month, a page at a time."""
+    """All customers' periods that share an instant with a month, those of several plans part by part, a page at a time."""
     user_id, start = "", datetime.min.replace(tzinfo=UTC)
     while True:
         rows = all_rows(
             connection,
             """
-            SELECT user_id, period_start, period_end FROM usage_periods
+            SELECT user_id, period_start, period_end, plan_parts FROM usage_periods
             WHERE period_start < :high AND period_end > :low AND (user_id, period_start) > (:user, :start)
             ORDER BY user_id, period_start LIMIT :limit
             """,
@@ -95,8 +97,13 @@ def periods_in(connection: Connection, month: datetime) -> Iterator[list[tuple[s
         )
         if not rows:
             return
-        yield [(row["user_id"], Period(row["period_start"], row["period_end"])) for row in rows]
+        yield [(row["user_id"], span) for row in rows for span in _spans(row)]
         user_id, start = rows[-1]["user_id"], rows[-1]["period_start"]
+
+
+def _spans(row: dict[str, Any]) -> list[Period]:
+    parts = plan_parts_from_json(row["plan_parts"] or ())
+    return spans([part.start for part in parts] or [row["period_start"]], row["period_end"])
 
 
 def rows_as_csv(connection: Connection, month: datetime) -> Iterator[bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
@@ -84,10 +84,14 @@ class Counted:
     before: Sums = field(default_factory=Sums)
     taken_back: Sums = field(default_factory=Sums)
 
-    def difference_from(self, stored: StoredPeriod) -> str | None:
-        """What the events say that the period's row does not, in one line; None where they agree."""
-        if self.events != stored.events:
-            return f"{self.events} events, {stored.events} in the running totals"
+    def add(self, other: Counted) -> None:
+        """Add what another part of the same period adds up to."""
+        self.events += other.events
+        self.totals.add(other.totals)
+        self.before.add(other.before)
+
+    def totals_differ(self, stored: StoredPeriod) -> str | None:
+        """Where the sums of the events are not what is stored, in one line; None where they agree."""
         found = _first_difference(self.totals, stored.totals)
         if found is None and stored.billed_totals is not None:
             found = _first_difference(self.before, stored.billed_totals)
@@ -106,8 +110,20 @@ class Group:
     summed: Quantities
 
 
-def count_events(connection: Connection, periods: Sequence[StoredPeriod]) -> dict[PeriodKey, Counted]:
-    """The sums of each period's events, half-open, by model and meter; events that are archived by now too."""
+def difference(stored: StoredPeriod, counted: Mapping[PeriodKey, Counted]) -> str | None:
+    """What the events say that the period's row does not, in one line; None where they agree, in each part and in all."""
+    whole = Counted()
+    for part in stored.parts:
+        whole.add(counted[part.key])
+    if whole.events != stored.events:
+        return f"{whole.events} events, {stored.events} in the running totals"
+    checked = [(whole, stored), *((counted[part.key], part) for part in stored.plan_parts)]
+    return next((found for sums, one in checked if (found := sums.totals_differ(one)) is not None), None)
+
+
+def count_events(connection: Connection, rows: Sequence[StoredPeriod]) -> dict[PeriodKey, Counted]:
+    """The sums of the events of each period, or of each of its parts, half-open, by model and meter; of archived ones, too."""
+    periods = [part for row in rows for part in row.parts]
     counted = {period.key: Counted() for period in periods}
     if not periods:
         return counted

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from fractions import Fraction
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -25,10 +26,13 @@ from tollkeeper.domain.account import Account, CustomerUnknown
 from tollkeeper.domain.event import UsageEvent
 from tollkeeper.domain.period import Period, cut, period_of
 from tollkeeper.domain.plan import Plan, version_for
+from tollkeeper.domain.plan_part import WHOLE, part_at
 from tollkeeper.domain.pricing import Position, Tariff, fine_of
+from tollkeeper.domain.proration import for_part
 from tollkeeper.grouping import Grouped
 from tollkeeper.storage.database import load_json
 from tollkeeper.storage.memory import Caller, Known, Memory, Stamps
+from tollkeeper.storage.plan_parts import plan_parts_from_json
 from tollkeeper.storage.plans import plan_from_row
 from tollkeeper.storage.totals import totals_from_json
 from tollkeeper.storage.wire import Wire
@@ -93,7 +97,7 @@ _ACCOUNTS = """
 SELECT a.n, c.user_id, c.status, c.period_anchor, c.own_spend_cap, c.access, c.trial_end, c.closed_at, p.*,
        u.period_start, u.period_end, u.plan_id AS tariff_plan_id,
        u.plan_version AS tariff_version, u.version, u.revision, u.tokens, u.totals::text AS totals,
-       u.spent, u.cost_units, c.xmin::text AS customer_stamp, p.xmin::text AS plan_stamp, u.stamp::text AS period_stamp,
+       u.spent, u.cost_units, u.plan_parts, c.xmin::text AS customer_stamp, p.xmin::text AS plan_stamp, u.stamp::text AS period_stamp,
        CASE WHEN u.period_start IS NULL THEN
            (SELECT json_agg(json_build_array(v.version, v.applied_at, v.immediate, v.until) ORDER BY v.version)
             FROM plan_versions AS v
@@ -139,13 +143,14 @@ WHERE c.user_id = %s
 """
 
 _TARIFF = "SELECT tariff FROM plan_versions WHERE plan_id = %s AND version = %s"
+_PLAN = "SELECT * FROM plans WHERE id = %s"
 
 
 class AccountReader:
     """Reads accounts; what cannot change (tariffs by version) and what was parsed before (plan rows) is remembered."""
 
     def __init__(self) -> None:
-        self._tariffs: dict[tuple[str, int], Tariff] = {}
+        self._tariffs: dict[tuple[str, int, Fraction], Tariff] = {}
         self._plans: OrderedDict[tuple[Any, ...], Plan] = OrderedDict()
 
     async def look_up(
@@ -159,18 +164,22 @@ class AccountReader:
                 found[row["n"]] = await self.account(connection, row, events[row["n"]].timestamp)
         return found
 
-    async def tariff(self, connection: psycopg.AsyncConnection[Any], plan_id: str, version: int) -> Tariff:
-        """One version of a plan's tariff; versions never change, so each is read once."""
-        key = (plan_id, version)
+    async def tariff(
+        self, connection: psycopg.AsyncConnection[Any], plan_id: str, version: int, share: Fraction = WHOLE
+    ) -> Tariff:
+        """One version of a plan's tariff, or a share of it; versions never change, so each is read once."""
+        key = (plan_id, version, share)
         if key not in self._tariffs:
-            cursor = await connection.execute(_TARIFF, key)
+            cursor = await connection.execute(_TARIFF, (plan_id, version))
             row = await cursor.fetchone()
             assert row is not None, "usage_periods refers to plan_versions"
-            self._tariffs[key] = Tariff.from_json(row[0])
+            self._tariffs[key] = for_part(Tariff.from_json(row[0]), share)
         return self._tariffs[key]
 
     async def account(self, connection: psycopg.AsyncConnection[Any], row: dict[str, Any], at: datetime) -> Account:
         """The account in a row of `_ACCOUNTS`."""
+        if row["plan_parts"] is not None:
+            return await self._account_in_part(connection, row, at)
         if row["period_start"] is not None:
             period = Period(row["period_start"], row["period_end"])
             plan_id, version = row["tariff_plan_id"], row["tariff_version"]
@@ -182,7 +191,7 @@ class AccountReader:
         totals = totals_from_json(load_json(row["totals"] or "{}"))
         return Account(
             user_id=row["user_id"],
-            status="suspended" if row["access"] == "suspended" and row["status"] == "active" else row["status"],
+            status=_status(row),
             plan=self._plan(row, plan_id, version, tariff),
             tariff_plan_id=plan_id,
             tariff_version=version,
@@ -193,6 +202,38 @@ class AccountReader:
             totals=totals,
             spent=row["spent"] or 0,
             cost=fine_of(row["cost_units"] or 0),
+        )
+
+    async def _account_in_part(
+        self, connection: psycopg.AsyncConnection[Any], row: dict[str, Any], at: datetime
+    ) -> Account:
+        """The account where the plan changes inside the period: tariff and position of the part, sums of the whole period.
+
+        The limits are the plan's own, not a share of them, and before a change that is still to come the earlier plan's.
+        """
+        parts = plan_parts_from_json(row["plan_parts"])
+        index = part_at(parts, at)
+        part = parts[index]
+        if index < len(parts) - 1:
+            async with connection.cursor(row_factory=dict_row) as cursor:
+                await cursor.execute(_PLAN, (part.plan_id,))
+                row |= await cursor.fetchone() or {}
+        whole = await self.tariff(connection, part.plan_id, part.plan_version)
+        tariff = await self.tariff(connection, part.plan_id, part.plan_version, part.share)
+        plan = self._plan(row, part.plan_id, part.plan_version, whole)
+        return Account(
+            user_id=row["user_id"],
+            status=_status(row),
+            plan=replace(plan, tariff=tariff, quota_tokens=plan.quota),
+            tariff_plan_id=part.plan_id,
+            tariff_version=part.plan_version,
+            period=Period(row["period_start"], row["period_end"]),
+            position=Position(tariff, part.totals),
+            version=row["version"],
+            tokens=int(row["tokens"]),
+            totals=part.totals,
+            spent=row["spent"],
+            cost=fine_of(row["cost_units"]),
         )
 
     def _plan(self, row: dict[str, Any], tariff_plan: str, version: int, tariff: Tariff) -> Plan:
@@ -215,6 +256,10 @@ _PLAN_COLUMNS = (
     "id", "name", "currency", "billing_interval", "spend_cap", "at_cap", "quota_tokens", "rate_limit", "throttle_limit",
     "collect", "unpriced", "hold_tokens", "upgrade_url", "on_unpaid",
 )  # fmt: skip
+
+
+def _status(row: dict[str, Any]) -> str:
+    return "suspended" if row["access"] == "suspended" and row["status"] == "active" else str(row["status"])
 
 
 async def rows_of(
@@ -308,7 +353,8 @@ class Gate:
     async def _read(self, connection: psycopg.AsyncConnection[Any], row: dict[str, Any], ask: Ask) -> Seen:
         account = await self._reader.account(connection, row, ask.at)
         stamps = None
-        if row["period_stamp"] is not None:
+        # A plan that changes inside the period changes with the clock, too, and with no row: such a period is always read.
+        if row["period_stamp"] is not None and row["plan_parts"] is None:
             stamps = Stamps(row["customer_stamp"], row["plan_stamp"], row["period_stamp"], self._memory.connection)
         return Seen(account, self._memory.keep(ask.caller, account, row["revision"] or 1, stamps))
 

@@ -71,10 +71,6 @@ class Invoice:
     replaced: bool = False
     """Void because its period was drafted anew: what stands on it bills nothing."""
 
-    @property
-    def key(self) -> PeriodKey:
-        return self.user_id, self.period.start
-
 
 _COLUMNS = """
 id, user_id, period_start, period_end, revision, currency, status, total_amount, plan_id, plan_version, collect,
@@ -155,14 +151,14 @@ def lines_of(connection: Connection, invoice_id: UUID) -> list[InvoiceLine]:
 
 
 def usage_lines_of(connection: Connection, keys: Iterable[PeriodKey]) -> dict[PeriodKey, list[InvoiceLine]]:
-    """By period, every line that bills usage of it, whichever invoice it stands on."""
+    """By period or part of one, every line that bills usage of it, whichever invoice it stands on."""
     found: dict[PeriodKey, list[InvoiceLine]] = {key: [] for key in keys}
     rows = all_rows(
         connection,
         f"""
         SELECT i.user_id, {_LINE}
         FROM json_to_recordset(CAST(:keys AS json)) AS k(user_id text, period_start timestamptz)
-        JOIN invoices AS i ON i.user_id = k.user_id AND i.period_start >= k.period_start
+        JOIN invoices AS i ON i.user_id = k.user_id AND i.period_end > k.period_start
         JOIN invoice_line_items AS l ON l.invoice_id = i.id AND l.period_start = k.period_start
         WHERE l.kind IN ('usage', 'late_usage', 'adjustment') AND l.adjustment_id IS NULL AND NOT i.replaced
         ORDER BY i.period_start, i.revision, l.position

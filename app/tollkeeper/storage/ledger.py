@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 
 from tollkeeper.domain.account import Account
 from tollkeeper.domain.event import UsageEvent
+from tollkeeper.domain.money import bigint
 from tollkeeper.domain.notice import Notice, quota_notices, spend_cap_notices
+from tollkeeper.domain.plan_part import PlanPart, part_at
 from tollkeeper.domain.pricing import FINE, Position, Tariff, minor_text
-from tollkeeper.domain.usage import Usage, quantities
+from tollkeeper.domain.usage import Totals, quantities
 from tollkeeper.storage.memory import Known
+from tollkeeper.storage.plan_parts import plan_parts_to_json
 from tollkeeper.storage.totals import Sums, totals_to_json
 from tollkeeper.storage.usage_json import parts_to_json
 
@@ -71,7 +76,7 @@ class Ledger:
         )
 
     @classmethod
-    def of_row(cls, account: Account, tariff: Tariff, row: dict[str, Any], totals: Sums, cost: int) -> Ledger:
+    def of_row(cls, account: Account, tariff: Tariff, row: dict[str, Any], totals: Sums, cost: int) -> Self:
         """From a row that was locked for this."""
         return cls(
             account,
@@ -91,19 +96,24 @@ class Ledger:
 
     def add(self, event: UsageEvent) -> bool:
         """Add a new event; whether some of it has no price."""
-        cost, unpriced = self._charge(event.usage) if event.billable else (0, False)
+        cost, unpriced = self._charge(event) if event.billable else (0, False)
         self.rows.append(_row(event, self.revision, cost, unpriced))
         return unpriced
 
-    def _charge(self, usage: Usage) -> tuple[int, bool]:
+    def _charge(self, event: UsageEvent) -> tuple[int, bool]:
+        usage = event.usage
         added = quantities(usage)
-        cost, unpriced = self._position.add(added)
+        cost, unpriced = self._price(added, event.timestamp)
         self._totals.add(added)
         self.tokens += usage.tokens_in + usage.tokens_out
         self.cost += cost
         self.events += 1
         self._changed = True
         return cost, unpriced
+
+    def _price(self, added: Totals, at: datetime) -> tuple[int, bool]:
+        """What is added costs, in fine units, and whether tokens of it have no price."""
+        return self._position.add(added)
 
     def rated(self) -> None:
         """Bring the rounded bill up to date; `AmountTooLarge` where it does not fit."""
@@ -147,6 +157,40 @@ class Ledger:
             self.spent,
             self.cost,
         )
+
+
+class PartedLedger(Ledger):
+    """The same where the plan changes inside the period: an event belongs to the part that its instant lies in."""
+
+    __slots__ = ("_parts", "_positions", "_sums")
+
+    _parts: list[PlanPart]
+    _positions: list[Position]
+    _sums: list[Sums]
+
+    @classmethod
+    def of_parts(
+        cls, account: Account, parts: Sequence[tuple[PlanPart, Tariff]], row: dict[str, Any], totals: Sums, cost: int
+    ) -> PartedLedger:
+        """From a locked row and what each part of it is priced by."""
+        ledger = cls.of_row(account, parts[-1][1], row, totals, cost)
+        ledger._parts = [part for part, _ in parts]
+        ledger._positions = [Position(tariff, part.totals) for part, tariff in parts]
+        ledger._sums = [Sums(part.totals) for part, _ in parts]
+        return ledger
+
+    def _price(self, added: Totals, at: datetime) -> tuple[int, bool]:
+        part = part_at(self._parts, at)
+        self._sums[part].add(added)
+        return self._positions[part].add(added)
+
+    def rated(self) -> None:
+        if self._changed:
+            self.spent = bigint(sum(position.spent for position in self._positions))
+
+    def period(self) -> dict[str, Any]:
+        parts = [replace(part, totals=sums) for part, sums in zip(self._parts, self._sums, strict=True)]
+        return super().period() | {"plan_parts": plan_parts_to_json(parts)}
 
 
 def _row(event: UsageEvent, revision: int, cost: int, unpriced: bool) -> dict[str, Any]:

@@ -21,17 +21,36 @@ def own_terms_of(connection: Connection, user_id: str) -> OwnTerms:
 
 
 def own_charges_on(connection: Connection, plan_id: str) -> dict[str, OwnTerms]:
-    """By customer, the terms of those on a plan who are charged otherwise than it says."""
+    """By customer, the terms of those on a plan, or with an open period on it, who are charged otherwise than it says."""
     rows = all_rows(
         connection,
         f"""
         SELECT user_id, {_COLUMNS} FROM customers
-        WHERE plan_id = :plan AND (own_discount_percent IS NOT NULL OR own_prices IS NOT NULL)
+        WHERE (own_discount_percent IS NOT NULL OR own_prices IS NOT NULL)
+          AND (plan_id = :plan OR CAST(:plan AS text) IN (
+            SELECT u.plan_id FROM usage_periods AS u WHERE u.user_id = customers.user_id AND u.status = 'open'
+            UNION ALL
+            SELECT part ->> 'plan_id' FROM usage_periods AS u, jsonb_array_elements(u.plan_parts) AS part
+            WHERE u.user_id = customers.user_id AND u.status = 'open'))
         ORDER BY user_id COLLATE "C"
         """,  # noqa: S608 - put together from constants
         plan=plan_id,
     )
     return {row["user_id"]: _terms(row) for row in rows}
+
+
+def plans_of_open_periods(connection: Connection, user_id: str) -> list[str]:
+    """The plans that a customer's open periods are priced by, in whole or in part."""
+    rows = all_rows(
+        connection,
+        """
+        SELECT DISTINCT coalesce(part ->> 'plan_id', u.plan_id) AS plan_id
+        FROM usage_periods AS u LEFT JOIN LATERAL jsonb_array_elements(u.plan_parts) AS part ON true
+        WHERE u.user_id = :user AND u.status = 'open' AND u.billed_totals IS NULL ORDER BY 1
+        """,
+        user=user_id,
+    )
+    return [row["plan_id"] for row in rows]
 
 
 def save_own_terms(connection: Connection, user_id: str, terms: OwnTerms) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from fractions import Fraction
 from typing import Any, Literal, TypeAlias
 
 from sqlalchemy import Connection
 
 from tollkeeper.domain.period import Period
+from tollkeeper.domain.plan import Collect
+from tollkeeper.domain.plan_part import WHOLE, spans
 from tollkeeper.storage.database import all_rows, change, first_row
+from tollkeeper.storage.plan_parts import plan_parts_from_json
 from tollkeeper.storage.totals import Sums, totals_from_json
 
 PeriodKey: TypeAlias = tuple[str, datetime]
@@ -20,14 +24,14 @@ PeriodKey: TypeAlias = tuple[str, datetime]
 
 @dataclass(frozen=True, slots=True)
 class StoredPeriod:
-    """A row of `usage_periods` with what its plan says about collecting."""
+    """A row of `usage_periods` with what its plan says about collecting; or one plan's part of it, which has no parts."""
 
     user_id: str
     period: Period
     plan_id: str
     plan_version: int
     plan_name: str
-    collect: Literal["meters", "invoices", "off"] | None
+    collect: Collect | None
     currency: str
     revision: int
     events: int
@@ -44,6 +48,19 @@ class StoredPeriod:
     """When a person looked at its amount and let it pass."""
     version: int = 0
     """Grows with everything that is stored for it."""
+    share: Fraction = WHOLE
+    """Of the period's time: what a part has of the plan's allowance, minimum and maximum."""
+    plan_parts: tuple[StoredPeriod, ...] = ()
+
+    @property
+    def parts(self) -> tuple[StoredPeriod, ...]:
+        """What is priced by one plan each: the period itself, or its parts where the plan changes inside."""
+        return self.plan_parts or (self,)
+
+    @property
+    def collected_parts(self) -> tuple[StoredPeriod, ...]:
+        """Its parts without those of a plan that nobody collects, where there is another."""
+        return tuple(part for part in self.plan_parts if part.collect != "off") or self.parts
 
     @property
     def key(self) -> PeriodKey:
@@ -89,6 +106,9 @@ _LATE = "u.status = 'closed' AND u.totals <> u.billed_totals"
 _COLUMNS = """
 u.user_id, u.period_start, u.period_end, u.plan_id, u.plan_version, p.name AS plan_name, p.collect, u.currency,
 u.revision, u.events, u.totals, u.billed_totals, u.status, u.parked_reason, u.closed_at, u.released_at, u.version,
+u.plan_parts, u.billed_plan_parts,
+(SELECT json_object_agg(q.id, json_build_array(q.name, q.collect))
+ FROM jsonb_array_elements(u.plan_parts) AS part JOIN plans AS q ON q.id = part ->> 'plan_id') AS part_plans,
 (SELECT coalesce(c.period_anchor, c.created_at) FROM customers AS c WHERE c.user_id = u.user_id) AS anchor,
 (SELECT c.closed_at FROM customers AS c WHERE c.user_id = u.user_id AND c.status = 'closed') AS left_at
 """
@@ -222,7 +242,8 @@ def close_periods(connection: Connection, keys: Iterable[PeriodKey], now: dateti
         connection,
         """
         UPDATE usage_periods AS u
-        SET status = 'closed', billed_totals = u.totals, revision = u.revision + 1, parked_reason = NULL,
+        SET status = 'closed', billed_totals = u.totals, billed_plan_parts = u.plan_parts, revision = u.revision + 1,
+            parked_reason = NULL,
             closed_at = coalesce(u.closed_at, :now)
         FROM json_to_recordset(CAST(:keys AS json)) AS k(user_id text, period_start timestamptz)
         WHERE u.user_id = k.user_id AND u.period_start = k.period_start
@@ -264,8 +285,8 @@ def park_due(connection: Connection, due: Due, users: Sequence[str], reason: str
     )
 
 
-def members_due(connection: Connection, cutoff: datetime, limit: int) -> list[Member]:
-    """Lock up to `limit` customers of whom the close has yet to look at a period that ended at or before `cutoff`."""
+def members_due(connection: Connection, cutoff: datetime, limit: int, only: str | None = None) -> list[Member]:
+    """Lock up to `limit` customers, or one, of whom the close has yet to look at a period that ended at or before `cutoff`."""
     rows = all_rows(
         connection,
         """
@@ -273,9 +294,11 @@ def members_due(connection: Connection, cutoff: datetime, limit: int) -> list[Me
                p.billing_interval AS interval, p.currency, c.trial_end, c.closed_at
         FROM customers AS c JOIN plans AS p ON p.id = c.plan_id
         WHERE coalesce(c.next_period_end, c.created_at) <= :cutoff AND c.status <> 'closed'
+          AND c.user_id = coalesce(CAST(:only AS text), c.user_id)
         ORDER BY c.user_id COLLATE "C" LIMIT :limit FOR NO KEY UPDATE OF c SKIP LOCKED
         """,
         cutoff=cutoff,
+        only=only,
         limit=limit,
     )
     return [Member(**row) for row in rows]
@@ -354,6 +377,12 @@ def save_next_period_ends(connection: Connection, ends: dict[str, datetime]) -> 
     )
 
 
+def seen_until(connection: Connection, user_id: str) -> datetime | None:
+    """End of the first of the customer's periods that the close has not looked at; None before it has looked at any."""
+    row = first_row(connection, "SELECT next_period_end FROM customers WHERE user_id = :user", user=user_id)
+    return None if row is None else row["next_period_end"]
+
+
 def stored_period(connection: Connection, user_id: str, at: datetime) -> StoredPeriod | None:
     """The customer's period that an instant falls in, if anything is stored for it."""
     rows = all_rows(
@@ -410,10 +439,39 @@ def _periods(connection: Connection, statement: str, due: Due, users: Sequence[s
 
 
 def _period(row: dict[str, Any]) -> StoredPeriod:
-    billed = row.pop("billed_totals")
-    return StoredPeriod(
+    billed, plans = row.pop("billed_totals"), row.pop("part_plans")
+    parts, billed_parts = row.pop("plan_parts"), row.pop("billed_plan_parts")
+    stored = StoredPeriod(
         period=Period(row.pop("period_start"), row.pop("period_end")),
         totals=totals_from_json(row.pop("totals")),
         billed_totals=None if billed is None else totals_from_json(billed),
         **row,
     )
+    if parts is None:
+        return stored
+    return replace(stored, plan_parts=tuple(_parts(stored, parts, billed_parts, plans)))
+
+
+def _parts(
+    stored: StoredPeriod,
+    parts: Sequence[dict[str, Any]],
+    billed: Sequence[dict[str, Any]] | None,
+    plans: dict[str, tuple[str, Collect]],
+) -> Iterator[StoredPeriod]:
+    """Each part as a period of its own, which shares the row's state."""
+    of_rows = plan_parts_from_json(parts)
+    of_bills = [None] * len(of_rows) if billed is None else [Sums(one.totals) for one in plan_parts_from_json(billed)]
+    of_time = spans([one.start for one in of_rows], stored.period.end)
+    for part, billed_totals, span in zip(of_rows, of_bills, of_time, strict=True):
+        name, collect = plans[part.plan_id]
+        yield replace(
+            stored,
+            period=span,
+            plan_id=part.plan_id,
+            plan_version=part.plan_version,
+            plan_name=name,
+            collect=collect,
+            share=part.share,
+            totals=Sums(part.totals),
+            billed_totals=billed_totals,
+        )

@@ -183,7 +183,8 @@ def has_usage(connection: Connection, plan_id: str) -> bool:
     row = first_row(
         connection,
         """
-        SELECT EXISTS (SELECT FROM usage_periods WHERE plan_id = :plan)
+        SELECT EXISTS (SELECT FROM usage_periods WHERE plan_id = :plan
+                       OR plan_parts @> jsonb_build_array(jsonb_build_object('plan_id', CAST(:plan AS text))))
             OR EXISTS (SELECT FROM usage_periods JOIN customers AS c USING (user_id) WHERE c.plan_id = :plan) AS used
         """,
         plan=plan_id,

@@ -2,7 +2,7 @@
 
 One reading of the month is much less work than one for every few hundred customers. What it proves is a version of a
 period's row, and it holds as long as that version does: each event that is stored makes another one. What it does not prove
-(own units, minutes, several models in a request, a real difference) is counted by itself, with the rows locked.
+(own units, minutes, several models in a request, several plans, a real difference) is counted by itself, with the rows locked.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FROM (SELECT e.user_id, e.model_id, count(*) AS requests,
       FROM usage_events AS e WHERE e.billable AND e."timestamp" >= :start AND e."timestamp" < :ends
       GROUP BY e.user_id, e.model_id) AS counted
 JOIN usage_periods AS u ON u.user_id = counted.user_id
-WHERE u.period_start = :start AND u.period_end = :ends AND {{over}}
+WHERE u.period_start = :start AND u.period_end = :ends AND u.plan_parts IS NULL AND {{over}}
 GROUP BY u.user_id, u.period_start
 HAVING NOT bool_or(counted.special) AND sum(counted.requests) = u.events
    AND count(*) = (SELECT count(*) FROM jsonb_object_keys(u.totals))

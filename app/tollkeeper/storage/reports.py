@@ -160,21 +160,42 @@ def insert_reports(connection: Connection, reports: Iterable[Report]) -> None:
     )
 
 
-def adopt_windows(connection: Connection, invoices: Iterable[tuple[UUID, PeriodKey]]) -> None:
+def adopt_windows(connection: Connection, invoices: Iterable[UUID]) -> None:
     """Give what was told of periods while they were open to the invoices of these periods."""
     change(
         connection,
         """
-        UPDATE stripe_reports AS r SET invoice_id = k.invoice_id
-        FROM json_to_recordset(CAST(:rows AS json)) AS k(invoice_id uuid, user_id text, period_start timestamptz)
-        WHERE r.user_id = k.user_id AND r.period_start = k.period_start AND r.invoice_id IS NULL
+        UPDATE stripe_reports AS r SET invoice_id = i.id FROM invoices AS i
+        WHERE i.id = ANY(:invoices) AND r.user_id = i.user_id AND r.invoice_id IS NULL
+          AND r.period_start >= i.period_start AND r.period_start < i.period_end
         """,
-        rows=json.dumps(
-            [
-                {"invoice_id": str(invoice_id), "user_id": user_id, "period_start": start.isoformat()}
-                for invoice_id, (user_id, start) in invoices
-            ]
-        ),
+        invoices=list(invoices),
+    )
+
+
+def told_until(connection: Connection, user_id: str, period: Period) -> datetime | None:
+    """The last second of a period that Stripe was told of; None where it was told nothing yet."""
+    row = first_row(
+        connection,
+        """
+        SELECT max("timestamp") AS at FROM stripe_reports
+        WHERE user_id = :user AND period_start >= :start AND period_start < :ends
+        """,
+        user=user_id,
+        start=period.start,
+        ends=period.end,
+    )
+    return None if row is None else row["at"]
+
+
+def move_period_end(connection: Connection, user_id: str, period: Period) -> None:
+    """A period, or a part of one, ends elsewhere than it did when Stripe was told of its first windows."""
+    change(
+        connection,
+        "UPDATE stripe_reports SET period_end = :ends WHERE user_id = :user AND period_start = :start AND period_end <> :ends",
+        user=user_id,
+        start=period.start,
+        ends=period.end,
     )
 
 

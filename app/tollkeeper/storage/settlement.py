@@ -29,9 +29,10 @@ from tollkeeper.domain.errors import StoreUnavailable, TollkeeperError, UsageArc
 from tollkeeper.domain.event import UsageEvent
 from tollkeeper.domain.pricing import fine_of
 from tollkeeper.storage.gate import AccountReader, Seen, rows_of
-from tollkeeper.storage.ledger import Ledger
+from tollkeeper.storage.ledger import Ledger, PartedLedger
 from tollkeeper.storage.memory import Known, Memory
 from tollkeeper.storage.partitions import ARCHIVED, create_partition_sql, month_start, months_ahead
+from tollkeeper.storage.plan_parts import plan_parts_from_json
 from tollkeeper.storage.totals import totals_from_json
 from tollkeeper.storage.usage_json import parts_from_json
 from tollkeeper.storage.wire import Wire
@@ -294,12 +295,21 @@ class Settlement:
         ledgers, made = {}, []
         for row in await rows_of(connection, _LOCK, wanted):
             key = (row["user_id"], row["period_start"])
-            tariff = await self._reader.tariff(connection, row["plan_id"], row["plan_version"])
-            totals = totals_from_json(row["totals"])
-            ledgers[key] = Ledger.of_row(by_key[key], tariff, row, totals, fine_of(row["cost_units"]))
+            ledgers[key] = await self._ledger(connection, by_key[key], row)
             if row["made"]:
                 made.append(key)
         return ledgers, made
+
+    async def _ledger(self, connection: psycopg.AsyncConnection[Any], account: Account, row: dict[str, Any]) -> Ledger:
+        totals, cost = totals_from_json(row["totals"]), fine_of(row["cost_units"])
+        if row["plan_parts"] is None:
+            tariff = await self._reader.tariff(connection, row["plan_id"], row["plan_version"])
+            return Ledger.of_row(account, tariff, row, totals, cost)
+        parts = [
+            (part, await self._reader.tariff(connection, part.plan_id, part.plan_version, part.share))
+            for part in plan_parts_from_json(row["plan_parts"])
+        ]
+        return PartedLedger.of_parts(account, parts, row, totals, cost)
 
     async def _known(
         self, connection: psycopg.AsyncConnection[Any], charges: Sequence[Charge]
@@ -381,7 +391,7 @@ FROM json_to_recordset(%s::json) AS r(
     user_id text, period_start timestamptz, period_end timestamptz, plan_id text, plan_version int, currency text)
 ON CONFLICT (user_id, period_start) DO UPDATE SET version = usage_periods.version + 1
 RETURNING user_id, period_start, plan_id, plan_version, version, revision, totals, tokens, cost_units, spent,
-    xmax = 0 AS made
+    plan_parts, xmax = 0 AS made
 """
 
 _LOST: tuple[Any, ...] = ("lost",)
@@ -420,13 +430,14 @@ _INSERT_EVENTS = """
 
 _PERIODS = """json_to_recordset(%(periods)s::json) AS r(
         n int, was xid, user_id text, period_start timestamptz, events bigint, tokens numeric, totals jsonb,
-        cost_units numeric, spent bigint)"""
+        cost_units numeric, spent bigint, plan_parts jsonb)"""
 
 _WRITE = f"""
 WITH stored AS ({_INSERT_EVENTS}
 ), moved AS (
     UPDATE usage_periods AS u
-    SET events = u.events + r.events, tokens = r.tokens, totals = r.totals, cost_units = r.cost_units, spent = r.spent
+    SET events = u.events + r.events, tokens = r.tokens, totals = r.totals, cost_units = r.cost_units, spent = r.spent,
+        plan_parts = coalesce(r.plan_parts, u.plan_parts)
     FROM {_PERIODS}
     WHERE u.user_id = r.user_id AND u.period_start = r.period_start
 )

@@ -9,10 +9,13 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from tollkeeper.domain.period import Period
+from tollkeeper.domain.plan_part import PlanPart
 from tollkeeper.domain.usage import Totals
 from tollkeeper.storage.database import all_rows, change
-from tollkeeper.storage.totals import totals_to_json
-from tollkeeper.storage.usage_periods import UsagePeriod
+from tollkeeper.storage.periods import StoredPeriod
+from tollkeeper.storage.plan_parts import plan_parts_to_json
+from tollkeeper.storage.totals import Sums, totals_to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,33 +51,42 @@ def unpriced_usage(connection: Connection) -> list[UnpricedUsage]:
     return [UnpricedUsage(**{**row, "tokens": int(row["tokens"])}) for row in rows]
 
 
-def hand_over(connection: Connection, period: UsagePeriod, models: Sequence[str]) -> None:
-    """Let a closed period's flagged events of some models belong to its present revision, as if they had come late."""
+def hand_over(connection: Connection, user_id: str, span: Period, revision: int, models: Sequence[str]) -> None:
+    """Let the flagged events of some models in a span of a closed period belong to a revision, as if they had come late."""
     change(
         connection,
         """
-        UPDATE usage_events AS e SET revision = u.revision FROM usage_periods AS u
-        WHERE u.user_id = :user AND u.period_start = :start AND e.user_id = u.user_id
-          AND e."timestamp" >= :start AND e."timestamp" < :end AND e.unpriced
+        UPDATE usage_events AS e SET revision = :revision
+        WHERE e.user_id = :user AND e."timestamp" >= :start AND e."timestamp" < :end AND e.unpriced
           AND (e.model_id = ANY(:models)
                OR EXISTS (SELECT FROM jsonb_array_elements(e.parts) AS part WHERE part ->> 'model_id' = ANY(:models)))
         """,
-        user=period.user_id,
-        start=period.period_start,
-        end=period.period_end,
+        user=user_id,
+        start=span.start,
+        end=span.end,
+        revision=revision,
         models=list(models),
     )
 
 
-def save_billed(connection: Connection, period: UsagePeriod, billed: Totals) -> None:
-    """Store what of a closed period has been billed."""
+def save_billed(connection: Connection, stored: StoredPeriod, billed: Sequence[Totals]) -> None:
+    """Store what of a closed period, or of each of its parts, has been billed."""
+    whole = Sums()
+    for totals in billed:
+        whole.add(totals)
+    parts = [
+        PlanPart(part.period.start, part.plan_id, part.plan_version, part.share, totals)
+        for part, totals in zip(stored.parts, billed, strict=True)
+    ]
     change(
         connection,
         """
-        UPDATE usage_periods SET billed_totals = CAST(:billed AS jsonb)
+        UPDATE usage_periods
+        SET billed_totals = CAST(:billed AS jsonb), billed_plan_parts = nullif(CAST(:parts AS jsonb), 'null')
         WHERE user_id = :user AND period_start = :start AND status = 'closed'
         """,
-        billed=json.dumps(totals_to_json(billed)),
-        user=period.user_id,
-        start=period.period_start,
+        billed=json.dumps(totals_to_json(whole)),
+        parts=json.dumps(plan_parts_to_json(parts)),
+        user=stored.user_id,
+        start=stored.period.start,
     )

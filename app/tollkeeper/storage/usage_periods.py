@@ -12,8 +12,11 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from tollkeeper.domain.period import Period
+from tollkeeper.domain.plan_part import PlanPart, spans
 from tollkeeper.domain.usage import Usage
 from tollkeeper.storage.database import all_rows, change, first_row
+from tollkeeper.storage.plan_parts import plan_parts_from_json, plan_parts_to_json
 from tollkeeper.storage.totals import Sums, totals_from_json, totals_to_json
 from tollkeeper.storage.usage_json import usage_from_row
 
@@ -36,6 +39,17 @@ class UsagePeriod:
     cost_units: Decimal
     spent: int
     status: str
+    plan_parts: tuple[PlanPart, ...] = ()
+
+    @property
+    def parts(self) -> tuple[PlanPart, ...]:
+        """The plans of the period by start: one, unless it changes inside."""
+        return self.plan_parts or (PlanPart(self.period_start, self.plan_id, self.plan_version, totals=self.totals),)
+
+    @property
+    def spans(self) -> list[Period]:
+        """From when to when each of the plans is in force."""
+        return spans([part.start for part in self.parts], self.period_end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +79,7 @@ def recent_periods(connection: Connection, user_id: str, limit: int) -> list[Usa
         connection,
         """
         SELECT user_id, period_start, period_end, plan_id, plan_version, currency, events, tokens, totals, cost_units,
-               spent, status
+               spent, status, plan_parts
         FROM usage_periods WHERE user_id = :user AND events > 0 ORDER BY period_start DESC LIMIT :limit
         """,
         user=user_id,
@@ -80,7 +94,7 @@ def period_at(connection: Connection, user_id: str, at: datetime) -> UsagePeriod
         connection,
         """
         SELECT user_id, period_start, period_end, plan_id, plan_version, currency, events, tokens, totals, cost_units,
-               spent, status
+               spent, status, plan_parts
         FROM usage_periods WHERE user_id = :user AND period_start <= :at AND period_end > :at
         ORDER BY period_start DESC LIMIT 1
         """,
@@ -96,7 +110,7 @@ def lock_period(connection: Connection, user_id: str, period_start: datetime) ->
         connection,
         """
         SELECT user_id, period_start, period_end, plan_id, plan_version, currency, events, tokens, totals, cost_units,
-               spent, status
+               spent, status, plan_parts
         FROM usage_periods WHERE user_id = :user AND period_start = :start FOR UPDATE
         """,
         user=user_id,
@@ -112,18 +126,26 @@ def lock_period_at(connection: Connection, user_id: str, at: datetime) -> UsageP
 
 
 def save_taken_back(
-    connection: Connection, period: UsagePeriod, totals: Sums, *, tokens: int, cost_units: Decimal, spent: int
+    connection: Connection,
+    period: UsagePeriod,
+    totals: Sums,
+    parts: Sequence[PlanPart],
+    *,
+    tokens: int,
+    cost_units: Decimal,
+    spent: int,
 ) -> None:
-    """Store a locked period after one event was taken off: `totals` and `spent` as they are, the others as they change."""
+    """Store a locked period after one event was taken off: `tokens` and `cost_units` are what changes, the others what is left."""
     change(
         connection,
         """
         UPDATE usage_periods
-        SET totals = CAST(:totals AS jsonb), events = events - 1, tokens = tokens - :tokens,
-            cost_units = cost_units + :cost_units, spent = :spent, version = version + 1
+        SET totals = CAST(:totals AS jsonb), plan_parts = nullif(CAST(:plan_parts AS jsonb), 'null'), events = events - 1,
+            tokens = tokens - :tokens, cost_units = cost_units + :cost_units, spent = :spent, version = version + 1
         WHERE user_id = :user AND period_start = :start
         """,
         totals=json.dumps(totals_to_json(totals)),
+        plan_parts=json.dumps(plan_parts_to_json(parts)),
         tokens=tokens,
         cost_units=cost_units,
         spent=spent,
@@ -140,14 +162,17 @@ def next_open_period(
     after: tuple[str, datetime] | None,
     user_id: str | None = None,
 ) -> UsagePeriod | None:
-    """Lock the next period, by customer and start, that is open past `applied_at` at an older version; None at the end."""
+    """Lock the next period, by customer and start, that is open past `applied_at` with the plan at an older version; or None."""
     row = first_row(
         connection,
         """
         SELECT user_id, period_start, period_end, plan_id, plan_version, currency, events, tokens, totals, cost_units,
-               spent, status
+               spent, status, plan_parts
         FROM usage_periods
-        WHERE plan_id = :plan AND plan_version < :version AND period_end > :applied_at
+        WHERE (plan_id = :plan AND plan_version < :version
+               OR EXISTS (SELECT FROM jsonb_array_elements(plan_parts) AS part
+                          WHERE part ->> 'plan_id' = :plan AND CAST(part ->> 'plan_version' AS integer) < :version))
+          AND period_end > :applied_at
           AND status = 'open' AND billed_totals IS NULL AND user_id = coalesce(CAST(:only AS text), user_id)
           AND (CAST(:user AS text) IS NULL OR (user_id, period_start) > (:user, CAST(:start AS timestamptz)))
         ORDER BY user_id, period_start LIMIT 1 FOR UPDATE
@@ -162,18 +187,36 @@ def next_open_period(
     return None if row is None else _period(row)
 
 
+def lock_periods_past(connection: Connection, user_id: str, at: datetime) -> list[UsagePeriod]:
+    """Lock a customer's periods that end after an instant, oldest first."""
+    rows = all_rows(
+        connection,
+        """
+        SELECT user_id, period_start, period_end, plan_id, plan_version, currency, events, tokens, totals, cost_units,
+               spent, status, plan_parts
+        FROM usage_periods WHERE user_id = :user AND period_end > :at ORDER BY period_start FOR UPDATE
+        """,
+        user=user_id,
+        at=at,
+    )
+    return [_period(row) for row in rows]
+
+
 def save_rerated(
-    connection: Connection, period: UsagePeriod, plan_version: int, cost_units: Decimal, spent: int
+    connection: Connection, period: UsagePeriod, parts: Sequence[PlanPart], cost_units: Decimal, spent: int
 ) -> None:
-    """Store a locked period's money at another version of its plan."""
+    """Store the plans and the money of a locked period; the row itself names the last of the plans."""
     change(
         connection,
         """
         UPDATE usage_periods
-        SET plan_version = :plan_version, cost_units = :cost_units, spent = :spent, version = version + 1
+        SET plan_id = :plan_id, plan_version = :plan_version, plan_parts = nullif(CAST(:plan_parts AS jsonb), 'null'),
+            cost_units = :cost_units, spent = :spent, version = version + 1
         WHERE user_id = :user AND period_start = :start
         """,
-        plan_version=plan_version,
+        plan_id=parts[-1].plan_id,
+        plan_version=parts[-1].plan_version,
+        plan_parts=json.dumps(plan_parts_to_json(parts)),
         cost_units=cost_units,
         spent=spent,
         user=period.user_id,
@@ -225,7 +268,9 @@ def save_costs(connection: Connection, costs: Sequence[EventCost]) -> None:
 
 
 def _period(row: dict[str, Any]) -> UsagePeriod:
-    return UsagePeriod(**{**row, "tokens": int(row["tokens"]), "totals": totals_from_json(row["totals"])})
+    parts = plan_parts_from_json(row.pop("plan_parts") or ())
+    totals = totals_from_json(row["totals"])
+    return UsagePeriod(**{**row, "tokens": int(row["tokens"]), "totals": totals}, plan_parts=parts)
 
 
 def _stored_usage(row: dict[str, Any]) -> StoredUsage:

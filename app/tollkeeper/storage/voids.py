@@ -40,8 +40,10 @@ def late_periods_on(connection: Connection, invoice_id: UUID) -> list[PeriodKey]
     rows = all_rows(
         connection,
         """
-        SELECT DISTINCT i.user_id, l.period_start FROM invoice_line_items AS l JOIN invoices AS i ON i.id = l.invoice_id
-        WHERE i.id = :id AND l.kind = 'late_usage' ORDER BY l.period_start
+        SELECT DISTINCT u.user_id, u.period_start FROM invoice_line_items AS l JOIN invoices AS i ON i.id = l.invoice_id
+        JOIN usage_periods AS u
+            ON u.user_id = i.user_id AND u.period_start <= l.period_start AND u.period_end > l.period_start
+        WHERE i.id = :id AND l.kind = 'late_usage' ORDER BY u.period_start
         """,
         id=invoice_id,
     )

@@ -15,7 +15,7 @@ from integration.money.terminal import Terminal
 from tollkeeper.domain.errors import InvalidInput
 from tollkeeper.domain.own_terms import OwnTerms
 from tollkeeper.domain.plan_file import parse_prices
-from tollkeeper.services.onboarding import move_customer
+from tollkeeper.services.moving import move_customer
 from tollkeeper.services.overriding import override
 from tollkeeper.services.showing import usage_of
 from tollkeeper.storage.gate import Ask, Gate

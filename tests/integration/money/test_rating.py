@@ -73,7 +73,8 @@ def test_a_closed_period_is_rated_through_late_usage(flagged: Ledger) -> None:
 
     assert rate_unpriced(flagged.database, DECEMBER) == Rated(events=1, periods=1, left=0)
 
-    assert reconciled(flagged) == (True, ["late usage waits for the next invoice"])
+    waits = f"invoice {invoice['id']} waits to be collected"
+    assert reconciled(flagged) == (True, ["late usage waits for the next invoice", waits])
     flagged.close(JANUARY)
     first, second = flagged.invoices()
     assert (first["total_amount"], first["alarm"], second["total_amount"]) == (10, None, 14)
@@ -92,7 +93,7 @@ def test_what_still_has_no_price_is_shown_by_reconcile_and_is_no_difference(flag
     flagged.close()
     ok, notes = reconciled(flagged)
     assert ok
-    assert notes[-2:] == ["new-model input: 3 have no price", "new-model output: 4 have no price"]
+    assert {"new-model input: 3 have no price", "new-model output: 4 have no price"} <= set(notes)
 
 
 def test_an_open_period_of_another_model_is_left_alone(flagged: Ledger) -> None:

@@ -11,7 +11,7 @@ from integration.closing.ledger import DECEMBER, JANUARY, NOVEMBER, WITH_FEE, Le
 from integration.money.terminal import Terminal
 from tollkeeper.domain.errors import InvalidInput
 from tollkeeper.services.leaving import close_customer
-from tollkeeper.services.onboarding import move_customer
+from tollkeeper.services.moving import move_customer
 from tollkeeper.services.previewing import preview
 from tollkeeper.services.rating import rate_unpriced
 from tollkeeper.services.reconciling import reconcile
@@ -154,19 +154,3 @@ def test_a_year_is_one_period_through_the_whole_path(ledger: Ledger) -> None:
     close_customer(ledger.database, "ada", after + 73 * DAY)
     ledger.close(after + 73 * DAY)
     assert spans(ledger)[1] == (after, after + 73 * DAY, 1 + 7_300)  # a fifth of the fee
-
-
-def test_a_plan_changes_between_periods_and_at_no_other_instant(ledger: Ledger) -> None:
-    ledger.plan(WITH_FEE)
-    ledger.plan(WITH_FEE.replace("plans.fee", "plans.other"))
-    ledger.customer(plan="fee")
-    terminal = Terminal(ledger, MIDDLE)
-    for used in range(2):
-        refused = terminal("customers", "plan", "ada", "other", "--at", "2026-11-20", exit_code=2).stderr
-        assert refused == (
-            "tollkeeper: at: expected 2026-12-01T00:00:00Z, the end of the open period, because a plan changes between periods\n"
-        )
-        if not used:
-            ledger.use(tokens_in=1)
-    said = terminal("customers", "plan", "ada", "other", "--at", "2026-12-01").stdout
-    assert said == "ada: from plan fee to other, prices from the next period on\n"

@@ -7,13 +7,12 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from tollkeeper.domain.errors import InvalidInput, NotFound
+from tollkeeper.services.moving import PlanMove, move_customer
 from tollkeeper.services.onboarding import (
     CustomerExists,
-    PlanMove,
     add_customer,
     all_customers,
     change_customer,
-    move_customer,
 )
 from tollkeeper.services.planning import PlanChange
 from tollkeeper.storage.customers import Customer, StripeCustomerTaken, find_customer

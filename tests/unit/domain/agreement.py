@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -14,6 +15,7 @@ from typing import Any
 from tollkeeper.domain.money import AmountTooLarge, as_number, decimal_of
 from tollkeeper.domain.period import Period, period_of
 from tollkeeper.domain.plan_file import parse_plans
+from tollkeeper.domain.plan_part import PlanPart, from_then_on, part_at, shares
 from tollkeeper.domain.pricing import (
     COST_PLACES,
     Position,
@@ -25,6 +27,7 @@ from tollkeeper.domain.pricing import (
     usage_amount,
 )
 from tollkeeper.domain.pricing.rating import unpriced
+from tollkeeper.domain.proration import for_part
 from tollkeeper.domain.usage import COMPUTE_MINUTES, REQUESTS, Key, Quantities, Totals, Usage, quantities
 from unit.domain import oracle
 from unit.domain.history import History
@@ -35,28 +38,49 @@ FINEST = Fraction(1, 2 * 10**12)
 
 def disagreements(history: History, random: Random) -> Iterator[str]:
     """One sentence for each difference; `random` shuffles the order of arrival."""
-    (plan,) = parse_plans(history.toml())
-    tariff = Tariff.from_json(json.loads(json.dumps(plan.tariff.to_json())))
-    if tariff != plan.tariff:
+    plans = parse_plans(history.toml())
+    tariffs = [Tariff.from_json(json.loads(json.dumps(plan.tariff.to_json()))) for plan in plans]
+    if tariffs != [plan.tariff for plan in plans]:
         yield "the tariff is another one after a trip through JSON"
-    expected = oracle.bills(history.plan, history.events, history.anchor)
+    expected = oracle.bills(history.plans, history.moves, history.events, history.anchor)
     arrivals = list(history.events)
     random.shuffle(arrivals)
-    found = _by_period(plan.interval, arrivals, history.anchor)
+    found = _by_period(plans[0].interval, arrivals, history.anchor)
     if {period.start for period in found} != set(expected):
         yield f"periods {sorted(p.start for p in found)} instead of {sorted(expected)}"
         return
-    for period, usages in found.items():
-        for sentence in _compare(tariff, usages, expected[period.start]):
-            yield f"{period.start:%Y-%m-%d}: {sentence}"
+    for period, used in found.items():
+        parts = _parts(period, history.moves)
+        if [(part.start, int(part.plan_id), part.share) for part in parts] != [
+            (part.start, part.plan, part.share) for part, _ in expected[period.start]
+        ]:
+            yield f"{period.start:%Y-%m-%d}: parts {parts} instead of {expected[period.start]}"
+            continue
+        for n, (part, verdict) in enumerate(
+            zip(parts, (verdict for _, verdict in expected[period.start]), strict=True)
+        ):
+            tariff = for_part(tariffs[int(part.plan_id)], part.share)
+            usages = [usage for at, usage in used if part_at(parts, at) == n]
+            for sentence in _compare(tariff, usages, verdict):
+                yield f"{part.start:%Y-%m-%d %H:%M:%S}: {sentence}"
+
+
+def _parts(period: Period, moves: list[tuple[datetime, int]]) -> list[PlanPart]:
+    """What a period is made of once everything was said."""
+    parts = [PlanPart(period.start, "0", 1)]
+    for at, plan in moves:
+        if at < period.end:
+            parts = [PlanPart(start, plan_id, 1) for start, plan_id in from_then_on(parts, at, str(plan))]
+    of_time = shares([part.start for part in parts], period.end)
+    return [replace(part, share=share) for part, share in zip(parts, of_time, strict=True)]
 
 
 def _by_period(
     interval: str, arrivals: list[tuple[datetime, dict[str, Any]]], anchor: datetime
-) -> dict[Period, list[Usage]]:
-    found: dict[Period, list[Usage]] = {}
+) -> dict[Period, list[tuple[datetime, Usage]]]:
+    found: dict[Period, list[tuple[datetime, Usage]]] = {}
     for at, usage in arrivals:
-        found.setdefault(period_of(interval, at, anchor), []).append(Usage(**usage))
+        found.setdefault(period_of(interval, at, anchor), []).append((at, Usage(**usage)))
     return found
 
 

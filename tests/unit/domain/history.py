@@ -23,31 +23,51 @@ FRACTIONS = ("0", "0.5", "1", "0.000001", "2.25", "33.333333333", "999")
 
 @dataclass(frozen=True)
 class History:
-    """A plan as its table in a plan file, a customer's anchor, and events as (instant, usage)."""
+    """Plans as their tables in a plan file, a customer's anchor, and events as (instant, usage).
 
-    plan: dict[str, Any]
+    The customer begins on the first plan; `moves` are (from when on, which plan) in the order in which somebody says so.
+    """
+
+    plans: list[dict[str, Any]]
     anchor: datetime
     events: list[tuple[datetime, dict[str, Any]]]
+    moves: list[tuple[datetime, int]]
 
     def toml(self) -> str:
-        """The plan file that says so."""
-        fields = {key: value for key, value in self.plan.items() if key != "prices"}
-        lines = ["[plans.random]", *(f"{key} = {json.dumps(value)}" for key, value in fields.items())]
-        for price in self.plan.get("prices", []):
-            lines += ["[[plans.random.prices]]", *(f"{key} = {_toml(value)}" for key, value in price.items())]
-        return "\n".join(lines)
+        """The plan file that says so; the plans are called p0, p1 and so on."""
+        return "\n".join(as_toml(f"p{n}", plan) for n, plan in enumerate(self.plans))
+
+
+def as_toml(name: str, plan: dict[str, Any]) -> str:
+    """A plan's table in a plan file."""
+    fields = {key: value for key, value in plan.items() if key != "prices"}
+    lines = [f"[plans.{name}]", *(f"{key} = {json.dumps(value)}" for key, value in fields.items())]
+    for price in plan.get("prices", []):
+        lines += [f"[[plans.{name}.prices]]", *(f"{key} = {_toml(value)}" for key, value in price.items())]
+    return "\n".join(lines)
 
 
 def random_history(random: Random, most_events: int = 12) -> History:
     anchor = _instant(random, datetime(2026, 1, 31, 14, 37, 5, tzinfo=UTC))
-    plan = _plan(random)
-    events = [(_near_a_boundary(random, anchor), _usage(random)) for _ in range(random.randint(0, most_events))]
-    return History(plan, anchor, events)
+    plans = [random_plan(random, random.choice(CURRENCIES), random.choice(("month", "year", "anniversary")))]
+    events = [(_near_a_boundary(random, anchor), random_usage(random)) for _ in range(random.randint(0, most_events))]
+    plans += [random_plan(random, plans[0]["currency"], plans[0]["interval"]) for _ in range(random.randint(0, 2))]
+    moves = [_move(random, anchor, events, len(plans)) for _ in range(random.randint(0, 3 * len(plans) - 3))]
+    return History(plans, anchor, events, moves)
 
 
-def _plan(random: Random) -> dict[str, Any]:
-    currency = random.choice(CURRENCIES)
-    plan: dict[str, Any] = {"currency": currency, "interval": random.choice(("month", "year", "anniversary"))}
+def _move(
+    random: Random, anchor: datetime, events: list[tuple[datetime, dict[str, Any]]], plans: int
+) -> tuple[datetime, int]:
+    """Often at the very instant of an event, so that the event is on the later plan, or a microsecond after it."""
+    at = _near_a_boundary(random, anchor)
+    if events and random.random() < 0.7:
+        at = random.choice(events)[0] + timedelta(microseconds=random.choice((0, 0, 1, 86_400_000_000)))
+    return at, random.randrange(plans)
+
+
+def random_plan(random: Random, currency: str, interval: str) -> dict[str, Any]:
+    plan: dict[str, Any] = {"currency": currency, "interval": interval}
     if random.random() < 0.3:
         plan["included_tokens"] = random.choice(BOUNDS)
     if random.random() < 0.2:
@@ -92,14 +112,14 @@ def _without_ties(prices: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(kept.values())
 
 
-def _usage(random: Random) -> dict[str, Any]:
-    tokens_in = random.choice(COUNTS)
+def random_usage(random: Random, most: int = 10**15) -> dict[str, Any]:
+    tokens_in = min(random.choice(COUNTS), most)
     cached = random.randint(0, tokens_in) if random.random() < 0.3 else 0
     written = random.randint(0, tokens_in - cached) if random.random() < 0.3 else 0
     return {
         "model_id": random.choice(MODELS),
         "tokens_in": tokens_in,
-        "tokens_out": random.choice(COUNTS),
+        "tokens_out": min(random.choice(COUNTS), most),
         "cached_tokens_in": cached,
         "cache_write_tokens_in": written,
         "compute_minutes": Decimal(random.choice(FRACTIONS)),

@@ -128,11 +128,14 @@ def slices(price: dict[str, Any], quantity: Fraction, currency: str) -> Iterator
                 yield index, here, here * unit + fee
 
 
-def bill(plan: dict[str, Any], totals: dict[tuple[str, str], Fraction]) -> Verdict:
-    """The lines of a period's totals, and what they come to after discount, maximum and minimum."""
+def bill(plan: dict[str, Any], totals: dict[tuple[str, str], Fraction], share: Fraction = Fraction(1)) -> Verdict:
+    """The lines of a period's totals, and what they come to after discount, maximum and minimum.
+
+    A part of a period has its share of the allowance, the maximum and the minimum.
+    """
     currency, prices = plan["currency"], plan.get("prices", [])
     step = STEPS.get(currency, 1)
-    included = Fraction(plan.get("included_tokens", 0))
+    included = Fraction(nearest(plan.get("included_tokens", 0) * share, 1))
     lines = []
     for index, price in enumerate(prices):
         used = sum((n for (model, meter), n in totals.items() if choose(prices, model, meter) == index), Fraction(0))
@@ -144,8 +147,8 @@ def bill(plan: dict[str, Any], totals: dict[tuple[str, str], Fraction]) -> Verdi
     usage = sum(line.amount for line in lines)
     total = usage + nearest(-usage * Fraction(plan.get("discount_percent", "0")) / 100, step)
     if "maximum" in plan:
-        total = min(total, nearest(minor(plan["maximum"], currency), step))
-    total = max(total, nearest(minor(plan.get("minimum", "0"), currency), step))
+        total = min(total, nearest(minor(plan["maximum"], currency) * share, step))
+    total = max(total, nearest(minor(plan.get("minimum", "0"), currency) * share, step))
     unpriced = {key for key, n in totals.items() if n and key[1] in TOKEN_TYPES and choose(prices, *key) is None}
     return Verdict(lines, sum((line.exact for line in lines), Fraction(0)), usage, total, unpriced)
 
@@ -190,13 +193,61 @@ def period_start(interval: str, at: datetime, anchor: datetime) -> datetime:
     return max(start for start in month_starts(anchor.astimezone(UTC)) if start <= at)
 
 
+def in_force(first: int, moves: list[tuple[datetime, int]]) -> list[tuple[datetime, int]]:
+    """(since, plan) after everything that was said, in the order in which it was said: each holds from its instant on."""
+    found = [(datetime.min.replace(tzinfo=UTC), first)]
+    for at, plan in moves:
+        found = [one for one in found if one[0] < at]
+        if found[-1][1] != plan:
+            found.append((at, plan))
+    return found
+
+
+class Part(NamedTuple):
+    start: datetime
+    end: datetime
+    plan: int
+    share: Fraction
+
+
+def parts(plans: list[tuple[datetime, int]], start: datetime, end: datetime) -> list[Part]:
+    """What a period is made of, where plans follow one another."""
+    cuts = [start, *(since for since, _ in plans if start < since < end), end]
+    found = []
+    for n in range(len(cuts) - 1):
+        plan = [name for since, name in plans if since <= cuts[n]][-1]
+        microseconds = [round((b - a).total_seconds() * 10**6) for a, b in ((cuts[n], cuts[n + 1]), (start, end))]
+        found.append(Part(cuts[n], cuts[n + 1], plan, Fraction(*microseconds)))
+    return found
+
+
+def period_end(interval: str, start: datetime, anchor: datetime) -> datetime:
+    if interval == "year":
+        return datetime(start.year + 1, 1, 1, tzinfo=UTC)
+    if interval == "month":
+        return datetime(start.year + start.month // 12, start.month % 12 + 1, 1, tzinfo=UTC)
+    return min(at for at in month_starts(anchor.astimezone(UTC)) if at > start)
+
+
 def bills(
-    plan: dict[str, Any], events: list[tuple[datetime, dict[str, Any]]], anchor: datetime
-) -> dict[datetime, Verdict]:
-    """The bill of every period that has usage, by the period's start."""
-    totals: dict[datetime, dict[tuple[str, str], Fraction]] = {}
+    plans: list[dict[str, Any]],
+    moves: list[tuple[datetime, int]],
+    events: list[tuple[datetime, dict[str, Any]]],
+    anchor: datetime,
+) -> dict[datetime, list[tuple[Part, Verdict]]]:
+    """The bill of every period that has usage, part by part, by the period's start. All plans have one interval."""
+    interval = plans[0].get("interval", "month")
+    used: dict[datetime, list[tuple[datetime, dict[str, Any]]]] = {}
     for at, usage in events:
-        period = totals.setdefault(period_start(plan.get("interval", "month"), at, anchor), {})
-        for key, quantity in counted(usage).items():
-            period[key] = period.get(key, Fraction(0)) + quantity
-    return {start: bill(plan, sums) for start, sums in totals.items()}
+        used.setdefault(period_start(interval, at, anchor), []).append((at, usage))
+    found: dict[datetime, list[tuple[Part, Verdict]]] = {}
+    for start, inside in used.items():
+        end = period_end(interval, start, anchor)
+        for part in parts(in_force(0, moves), start, end):
+            totals: dict[tuple[str, str], Fraction] = {}
+            for at, usage in inside:
+                if part.start <= at < part.end:
+                    for key, quantity in counted(usage).items():
+                        totals[key] = totals.get(key, Fraction(0)) + quantity
+            found.setdefault(start, []).append((part, bill(plans[part.plan], totals, part.share)))
+    return found

@@ -28,12 +28,22 @@ CENT = Tariff("usd", prices=(Price("*", "*", (Tier(None, Decimal(1)),)),))
 )
 def test_usage_goes_on_at_the_rate_so_far(days: int, used: int, expected: int) -> None:
     totals = {("m", "input"): used}
-    assert projected_amount(CENT, totals, NOVEMBER, START + timedelta(days=days)) == expected
+    assert projected_amount([(CENT, totals, NOVEMBER)], NOVEMBER, START + timedelta(days=days)) == expected
 
 
 def test_minutes_keep_their_decimals() -> None:
     totals: dict[tuple[str, str], Decimal | int] = {("m", "compute_minutes"): Decimal("0.5"), ("m", "requests"): 1}
-    assert projected_totals(totals, NOVEMBER, START + timedelta(days=20)) == {
+    assert projected_totals(totals, totals, NOVEMBER, NOVEMBER, START + timedelta(days=20)) == {
         ("m", "compute_minutes"): Decimal("0.75"),
         ("m", "requests"): 2,  # one and a half
     }
+
+
+def test_where_the_plan_changes_each_part_gets_what_is_to_come_in_its_time() -> None:
+    """100 tokens in 10 days, 10 a day: the part that is over stays, the one that runs gets 5 days, the last one 15."""
+    two_cents = Tariff("usd", prices=(Price("*", "*", (Tier(None, Decimal(2)),)),))
+    days = [START + timedelta(days=n) for n in (0, 5, 15, 30)]
+    spans = [Period(days[n], days[n + 1]) for n in range(3)]
+    used: list[dict[tuple[str, str], Decimal | int]] = [{("m", "input"): 60}, {("m", "input"): 40}, {}]
+    parts = list(zip([CENT, two_cents, CENT], used, spans, strict=True))
+    assert projected_amount(parts, NOVEMBER, START + timedelta(days=10)) == 60 + 2 * (40 + 50) + 150

@@ -5,17 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tollkeeper.domain.currency import parse_major
-from tollkeeper.domain.errors import InvalidInput
 from tollkeeper.domain.period import Period
+from tollkeeper.domain.plan_part import spans
 from tollkeeper.domain.pricing import Price, Tariff, Tier
-from tollkeeper.domain.proration import Part, base_fee_line, for_part, parts_of, share, trial_end
+from tollkeeper.domain.proration import base_fee_line, for_part, share, trial_end
 from unit.domain import oracle
 
 
@@ -24,65 +23,6 @@ def at(text: str) -> datetime:
 
 
 NOVEMBER = Period(at("2026-11-01"), at("2026-12-01"))
-
-
-def named(parts: tuple[Part[str], ...]) -> list[tuple[str, str, str, bool]]:
-    return [(f"{p.span.start:%m-%d}", f"{p.span.end:%m-%d}", p.value, p.in_trial) for p in parts]
-
-
-@pytest.mark.parametrize(
-    ("changes", "trial_until", "expected"),
-    [
-        ([("2026-01-01", "a")], None, [("11-01", "12-01", "a", False)]),
-        # what was in force first also counts for the time before
-        ([("2026-11-20", "a")], None, [("11-01", "12-01", "a", False)]),
-        (
-            [("2026-01-01", "a"), ("2026-11-16", "b")],
-            None,
-            [("11-01", "11-16", "a", False), ("11-16", "12-01", "b", False)],
-        ),
-        # a change on the boundary is no cut: the start begins with the new one, the end is the next period's
-        ([("2026-01-01", "a"), ("2026-11-01", "b")], None, [("11-01", "12-01", "b", False)]),
-        ([("2026-01-01", "a"), ("2026-12-01", "b")], None, [("11-01", "12-01", "a", False)]),
-        # of two at the same instant the later one counts
-        (
-            [("2026-01-01", "a"), ("2026-11-16", "b"), ("2026-11-16", "c")],
-            None,
-            [("11-01", "11-16", "a", False), ("11-16", "12-01", "c", False)],
-        ),
-        ([("2026-01-01", "a")], "2026-11-08", [("11-01", "11-08", "a", True), ("11-08", "12-01", "a", False)]),
-        ([("2026-01-01", "a")], "2026-11-01", [("11-01", "12-01", "a", False)]),
-        ([("2026-01-01", "a")], "2026-12-01", [("11-01", "12-01", "a", True)]),
-        (
-            [("2026-01-01", "a"), ("2026-11-05", "b")],
-            "2026-11-08",
-            [("11-01", "11-05", "a", True), ("11-05", "11-08", "b", True), ("11-08", "12-01", "b", False)],
-        ),
-    ],
-)
-def test_a_period_is_cut_at_each_change_and_at_the_end_of_the_trial(
-    changes: list[tuple[str, str]], trial_until: str | None, expected: list[tuple[str, str, str, bool]]
-) -> None:
-    until = at(trial_until) if trial_until else None
-    assert named(parts_of(NOVEMBER, [(at(when), what) for when, what in changes], until)) == expected
-
-
-seconds = st.integers(-5_000_000, 5_000_000)
-
-
-@given(st.lists(seconds, min_size=1, max_size=6), st.none() | seconds)
-def test_the_parts_of_a_period_make_it_up_without_gap(offsets: list[int], trial: int | None) -> None:
-    changes = [(NOVEMBER.start + timedelta(seconds=s), n) for n, s in enumerate(sorted(offsets))]
-    parts = parts_of(NOVEMBER, changes, None if trial is None else NOVEMBER.start + timedelta(seconds=trial))
-    assert parts[0].span.start == NOVEMBER.start
-    assert parts[-1].span.end == NOVEMBER.end
-    assert all(earlier.span.end == later.span.start for earlier, later in pairwise(parts))
-    assert sum(share(part.span, NOVEMBER) for part in parts) == 1
-
-
-def test_what_was_in_force_must_be_known() -> None:
-    with pytest.raises(InvalidInput):
-        parts_of(NOVEMBER, [])
 
 
 def test_a_share_is_exact_to_the_microsecond_and_counts_no_time_outside() -> None:
@@ -124,12 +64,12 @@ def test_a_base_fee_is_prorated_by_time_and_rounded_once(
     st.lists(st.integers(0, 30 * 86_400 * 10**6), max_size=4),
 )
 def test_base_fees_of_any_parts_are_what_the_oracle_says(currency: str, fee: int, cuts: list[int]) -> None:
-    changes = [(NOVEMBER.start + timedelta(microseconds=cut), None) for cut in sorted([0, *cuts])]
+    starts = [NOVEMBER.start + timedelta(microseconds=cut) for cut in sorted({0, *cuts} - {30 * 86_400 * 10**6})]
     written = {"currency": currency, "base_fee": str(fee)}
     tariff = Tariff(currency, base_fee=parse_major(str(fee), currency))
-    for part in parts_of(NOVEMBER, changes):
-        line = base_fee_line(tariff, part.span, NOVEMBER, "Pro")
-        expected = oracle.base_fee(written, part.span.start, part.span.end, (NOVEMBER.start, NOVEMBER.end))
+    for span in spans(starts, NOVEMBER.end):
+        line = base_fee_line(tariff, span, NOVEMBER, "Pro")
+        expected = oracle.base_fee(written, span.start, span.end, (NOVEMBER.start, NOVEMBER.end))
         assert (line.amount if line else 0) == expected
 
 

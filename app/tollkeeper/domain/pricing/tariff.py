@@ -58,6 +58,12 @@ class Tariff:
         if self.maximum is not None and self.maximum < self.minimum:
             raise InvalidInput("maximum", "at least the minimum")
 
+    @property
+    def charges(self) -> bool:
+        """Whether anything can ever be owed by it."""
+        prices = any(tier.price or tier.flat_fee for price in self.prices for tier in price.tiers)
+        return bool(self.base_fee or self.minimum or prices)
+
     def price_of(self, key: Key) -> int | None:
         """The index of the price for (model_id, meter); remembered, since the same few models come again and again."""
         try:
