@@ -95,3 +95,16 @@ def test_a_change_in_the_past_counts_at_the_next_request(
     assert costs(desk) == [1, 2]
     assert send(meter, key).status == 200  # 3 spent, 2 and a bit held
     assert figures(send(meter, key)) == (5, 6)
+
+
+def test_what_is_still_free_is_the_parts_share_of_the_allowance_less_what_the_part_used(
+    meter: Callable[..., MeteringMiddleware], desk: Desk, key: str, clock: FrozenClock
+) -> None:
+    """Of 3,600 included tokens a little more than half, about 1,855, are for the rest of the month: one request and not two."""
+    desk.plan(text=LARGE.replace("large", "flat").replace("0.06", '0.03"\nincluded_tokens = 3_600 #'))
+    assert send(meter, key).status == 200
+    clock.advance(HOUR)
+    move_customer(desk.database, "alice", "flat", clock.now(), at=clock.now())
+    assert send(meter, key).status == 200
+    assert figures(send(meter, key)) == (1, 3)
+    assert costs(desk) == [1, 0]

@@ -265,6 +265,8 @@ def test_from_a_free_plan_that_nobody_collects_to_a_paid_one(ledger: Ledger) -> 
     ledger.close()
     [invoice] = ledger.invoices()
     assert (invoice["collect"], invoice["total_amount"]) == ("meters", 7_500 + 200)
+    ledger.use(tokens_in=50, at=NOVEMBER + DAY, stored=DECEMBER + timedelta(minutes=6))
+    ledger.close(now=DECEMBER + timedelta(minutes=7))
     assert [(row["period_start"], row["value"]) for row in ledger.rows("SELECT * FROM stripe_reports")] == [
         (MIDDLE, 100)
     ]
@@ -290,6 +292,13 @@ class TestAtTheGate:
         before, after = self.gate(moving, MIDDLE), self.gate(moving, NOVEMBER + 20 * DAY)
         assert (before.plan_id, before.spend_cap, before.quota_tokens) == ("small", 400, 600)
         assert (after.plan_id, after.spend_cap, after.quota_tokens) == ("large", 600, 1_000)
+
+    def test_the_notices_are_about_the_whole_quota_of_the_plan_in_force(self, moving: Ledger) -> None:
+        moving.plan(LARGE)
+        move(moving, "large", NOVEMBER + DAY)
+        move(moving, "small", MIDDLE)
+        moving.use(tokens_in=310, at=MIDDLE)  # more than the part's share of the 600, and just over half of them
+        assert [row["threshold"] for row in moving.rows("SELECT threshold FROM quota_alerts")] == [50]
 
 
 class TestAtStripe:
@@ -349,6 +358,7 @@ def test_own_terms_hold_in_every_part_and_a_new_version_reaches_the_parts_of_its
     moving.use(tokens_in=400, at=NOVEMBER + DAY)
     moving.use(tokens_in=100, at=MIDDLE)
     terminal("customers", "override", "ada", "--discount", "50", "--now")
+    assert preview(moving.database, "ada", at=MIDDLE).total_amount == 50 + 100 + 4_500 + 7_500
     moving.plan(SMALL.replace('price = "0.01"', 'price = "0.03"'), MIDDLE, immediate=True)
     assert moving.period()["spent"] == 300 + 200
     # 100 tokens over at three cents and 100 at two, each halved.
