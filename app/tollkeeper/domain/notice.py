@@ -20,6 +20,8 @@ NoticeKind: TypeAlias = Literal[
     "alarm.raised",
 ]
 KINDS: tuple[NoticeKind, ...] = get_args(NoticeKind)
+OPERATOR_ONLY: tuple[NoticeKind, ...] = ("alarm.raised",)
+"""About a customer, and not for the customer."""
 
 CAP_THRESHOLDS: Mapping[int, NoticeKind] = {80: "spend_cap.near", 100: "spend_cap.reached"}
 

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from tollkeeper.domain.delivery import ChannelName, Outcome
-from tollkeeper.domain.notice import Notice
+from tollkeeper.domain.notice import OPERATOR_ONLY, Notice
 from tollkeeper.storage.database import all_rows, change, first_row
 
 DeliveryState: TypeAlias = Literal["pending", "sent", "parked", "dropped"]
@@ -84,27 +84,31 @@ def insert_notices(connection: Connection, notices: Iterable[Notice], now: datet
 
 
 def spread_notices(connection: Connection, audience: Audience, now: datetime, limit: int) -> int:
-    """Make the deliveries of notices that have none yet; how many notices these were. Nobody is told of an invoice over nothing
-    by mail or in a room."""
+    """Make the deliveries of notices that have none yet; how many notices these were.
+
+    Nobody is told of an invoice over nothing by mail or in a room, and no customer of what is for the operator alone.
+    """
     row = first_row(
         connection,
         """
         WITH taken AS MATERIALIZED (
-            SELECT n.id, n.kind, n.user_id,
+            SELECT n.id, n.kind, n.user_id, n.kind <> ALL(:operator_only) AS for_customer,
                    n.kind LIKE 'invoice.%' AND n.payload -> 'total_amount' = '0'::jsonb AS over_nothing
             FROM notices AS n WHERE n.spread_at IS NULL ORDER BY n.created_at LIMIT :limit FOR UPDATE SKIP LOCKED
+        ), told AS (
+            SELECT t.id, t.user_id FROM taken AS t
+            WHERE t.user_id IS NOT NULL AND t.for_customer AND t.kind = ANY(:customer_kinds) AND NOT t.over_nothing
         ), receivers AS (
-            SELECT t.id, 'mail' AS channel, 'customer' AS target FROM taken AS t
-            WHERE t.user_id IS NOT NULL AND t.kind = ANY(:customer_kinds) AND NOT t.over_nothing
+            SELECT id, 'mail' AS channel, 'customer' AS target FROM told
             UNION ALL
-            SELECT t.id, 'slack', 'customer' FROM taken AS t JOIN customers AS c ON c.user_id = t.user_id
-            WHERE c.slack_webhook_url IS NOT NULL AND t.kind = ANY(:customer_kinds) AND NOT t.over_nothing
+            SELECT told.id, 'slack', 'customer' FROM told JOIN customers AS c ON c.user_id = told.user_id
+            WHERE c.slack_webhook_url IS NOT NULL
             UNION ALL
             SELECT t.id, 'slack', 'operator' FROM taken AS t
             WHERE t.kind = ANY(:operator_kinds) AND NOT t.over_nothing
             UNION ALL
             SELECT t.id, 'webhook', e.id::text FROM taken AS t
-            JOIN webhook_endpoints AS e ON e.user_id IS NULL OR e.user_id = t.user_id
+            JOIN webhook_endpoints AS e ON e.user_id IS NULL OR (e.user_id = t.user_id AND t.for_customer)
             WHERE e.disabled_at IS NULL AND (e.kinds IS NULL OR t.kind = ANY(e.kinds))
         ), made AS (
             INSERT INTO notice_deliveries (notice_id, channel, target, next_attempt_at)
@@ -114,6 +118,7 @@ def spread_notices(connection: Connection, audience: Audience, now: datetime, li
         )
         SELECT count(*) AS n FROM marked
         """,
+        operator_only=list(OPERATOR_ONLY),
         customer_kinds=list(audience.customer_kinds),
         operator_kinds=list(audience.operator_kinds),
         now=now,
