@@ -356,7 +356,10 @@ class Story:
         import psycopg
         from psycopg.rows import dict_row
 
-        with psycopg.connect(self._services.database_url, row_factory=dict_row) as connection:
+        from tollkeeper.storage.database import way_to
+
+        way = way_to(self._services.database_url, None)
+        with psycopg.connect(way.url, row_factory=dict_row, **way.arguments) as connection:
             return connection.execute(statement.encode(), parameters).fetchall()
 
 

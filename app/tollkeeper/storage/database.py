@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from psycopg.types.json import set_json_loads
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
-from tollkeeper.domain.errors import StoreUnavailable
+from tollkeeper.domain.errors import InvalidInput, StoreUnavailable
 
 _decoder = json.JSONDecoder(parse_float=Decimal)
 
@@ -29,26 +31,48 @@ def load_json(data: str | bytes) -> Any:
 set_json_loads(load_json)
 
 
-def session_options(schema: str | None) -> str:
-    """What every connection of ours starts with: UTC, so that no setting of the server changes a period; our schema."""
-    options = "-c timezone=UTC"
-    return options if schema is None else f"{options} -c search_path={schema}"
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How PostgreSQL is reached: a URL that libpq reads, and what a connection is opened with."""
+
+    url: str
+    arguments: dict[str, Any]
+
+
+def way_to(url: str, schema: str | None, *options: str) -> Way:
+    """How to reach the database that a setting names, with options such as `-c enable_seqscan=off` for each session.
+
+    Every session is in UTC, so that no setting of the server changes a period, and in our schema. `pgbouncer=true` in the URL
+    means a pooler that gives each transaction another session: nothing is prepared then, and no options are sent, because the
+    role's own have to say them; `InvalidInput` where a schema is set, too.
+    """
+    parts = urlsplit(url)
+    query = parse_qsl(parts.query)
+    if ("pgbouncer", "true") not in query:
+        path = () if schema is None else (f"-c search_path={schema}",)
+        return Way(url, {"options": " ".join(("-c timezone=UTC", *path, *options))})
+    if schema is not None:
+        raise InvalidInput("TOLLKEEPER_DB_SCHEMA", "no value beside pgbouncer=true: set the role's search_path instead")
+    kept = urlencode([pair for pair in query if pair[0] != "pgbouncer"])
+    return Way(urlunsplit(parts._replace(query=kept)), {"prepare_threshold": None})
+
+
+def sqlalchemy_url(way: Way) -> str:
+    """The URL in SQLAlchemy's form."""
+    return "postgresql+psycopg://" + way.url.removeprefix("postgresql://")
 
 
 class Database:
     """PostgreSQL for services: synchronous, pooled, one transaction at a time."""
 
     def __init__(self, url: str, schema: str | None = None) -> None:
+        way = way_to(url, schema)
         self._engine = create_engine(
-            "postgresql+psycopg://" + url.removeprefix("postgresql://"),
+            sqlalchemy_url(way),
             pool_size=4,
             max_overflow=4,
             pool_pre_ping=True,
-            connect_args={
-                "options": session_options(schema),
-                "connect_timeout": 5,
-                "application_name": "tollkeeper",
-            },
+            connect_args={**way.arguments, "connect_timeout": 5, "application_name": "tollkeeper"},
             json_deserializer=load_json,
         )
         self.url = url

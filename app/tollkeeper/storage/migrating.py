@@ -9,7 +9,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
-from tollkeeper.storage.database import session_options
+from tollkeeper.storage.database import sqlalchemy_url, way_to
 
 _LOCK = 0x746F6C6C  # "toll": one migration at a time, whoever starts it
 
@@ -22,10 +22,8 @@ def _config() -> Config:
 
 def upgrade(database_url: str, schema: str | None = None) -> None:
     """Run every migration that has not run yet; two at once queue up, and a second run changes nothing."""
-    engine = create_engine(
-        "postgresql+psycopg://" + database_url.removeprefix("postgresql://"),
-        connect_args={"options": session_options(schema), "connect_timeout": 5},
-    )
+    way = way_to(database_url, schema)
+    engine = create_engine(sqlalchemy_url(way), connect_args={**way.arguments, "connect_timeout": 5})
     config = _config()
     try:
         with engine.begin() as connection:
