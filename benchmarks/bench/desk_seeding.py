@@ -182,7 +182,7 @@ def _events(connection: psycopg.Connection, size: Size, say: Say) -> None:
         values = {"first": first, "last": last, "since": MONTHS[-2], "every": every, "customers": size.customers}
         connection.execute(_EVENTS, values)
     say("index of the events")
-    connection.execute(definition.encode())
+    connection.execute(definition.replace(" ON ONLY ", " ON ").encode())
 
 
 def _end(month: datetime) -> datetime:

@@ -15,7 +15,8 @@ from tollkeeper.domain.period import Period, utc
 from tollkeeper.runtime import Runtime
 from tollkeeper.services.exporting import Span, events_csv, spans_of_invoice
 from tollkeeper.services.identifying import KEY_BYTES, SESSION_SECONDS, begin_session
-from tollkeeper.services.presenting import Presentation, customers_invoice, customers_invoices, present
+from tollkeeper.services.offering import offers
+from tollkeeper.services.presenting import customers_invoice, customers_invoices, present
 from tollkeeper.services.showing import usage_of
 from tollkeeper.web.guard import SESSION_COOKIE, CustomerGuard
 from tollkeeper.web.places import invoice_id_in, invoice_place, written_place
@@ -100,7 +101,10 @@ class CustomerPages:
         now = self._runtime.clock.now()
         found = present(self._runtime.database, user_id, now, collect=self._runtime.settings.collect)
         view = usage_view(found, now, self._renderer.sayer_for(request))
-        return self._page(request, "usage.html", user_id, here="usage", it=found, links=_links(found), **view)
+        own = self._runtime
+        selling = None if own.settings.public_url is None else own.selling
+        offered = offers(own.database, selling, user_id, collect=own.settings.collect)
+        return self._page(request, "usage.html", user_id, here="usage", it=found, offered=offered, **view)
 
     def _invoices(self, request: Request, user_id: str) -> Response:
         found, place = customers_invoices(
@@ -126,11 +130,6 @@ class CustomerPages:
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         body = events_csv(self._runtime.database, user_id, spans)
         return secured(StreamingResponse(body, media_type="text/csv; charset=utf-8", headers=headers))
-
-
-def _links(it: Presentation) -> list[tuple[str, str]]:
-    """Where the customer can change something: sentence and address."""
-    return [] if it.plan.upgrade_url is None else [("Change plan", it.plan.upgrade_url)]
 
 
 def _asked_span(request: Request) -> Period | None:

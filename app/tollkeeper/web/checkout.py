@@ -39,7 +39,7 @@ _SAID = {
 
 
 class Checkout:
-    """`/api/checkout`, `/api/checkout/claim`, `/api/portal`, `/checkout/done` and `/portal`."""
+    """`/api/checkout`, `/api/checkout/claim`, `/api/portal`, `/checkout`, `/checkout/done` and `/portal`."""
 
     def __init__(self, runtime: Runtime, guard: CustomerGuard, renderer: Renderer) -> None:
         self._runtime = runtime
@@ -53,6 +53,18 @@ class Checkout:
         started = await run_in_threadpool(self._start, user_id, plan_id)
         body = {"url": started.url, "session_id": started.session_id, "claim": started.claim}
         response = secured(JSONResponse(body, status_code=201))
+        set_cookie(request, response, CLAIM_COOKIE, started.claim, _CLAIM_SECONDS)
+        return response
+
+    async def leave(self, request: Request) -> Response:
+        """The same from the customer's page: a page that goes on to Stripe.
+
+        A form of ours may lead only to ourselves, and where Stripe's page is, an account can choose; so it is no redirect.
+        """
+        user_id = await self._guard.customer(request)
+        form = await checked_form(request)
+        started = await run_in_threadpool(self._start, user_id, form.get("plan", ""))
+        response = self._renderer.page(request, "leaving.html", url=started.url)
         set_cookie(request, response, CLAIM_COOKIE, started.claim, _CLAIM_SECONDS)
         return response
 

@@ -61,7 +61,7 @@ class Renderer:
         """A page of ours as an answer."""
         response = HTMLResponse(self.html(request, template, **values), status_code=status)
         remember_form(request, response)
-        return secured(response, values.get("form_targets", ()))
+        return secured(response)
 
     def html(self, request: Request, template: str, **values: Any) -> str:
         """The page itself."""

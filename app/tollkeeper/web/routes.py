@@ -118,6 +118,7 @@ def _checkout_routes(checkout: Checkout) -> list[BaseRoute]:
         Route("/api/checkout", checkout.start, methods=["POST"]),
         Route("/api/checkout/claim", checkout.claim, methods=["POST"]),
         Route("/api/portal", checkout.portal_address, methods=["POST"]),
+        Route("/checkout", checkout.leave, methods=["POST"]),
         Route("/checkout/done", checkout.done, methods=["GET"]),
         Route("/checkout/done", checkout.show_key, methods=["POST"]),
         Route("/portal", checkout.portal, methods=["GET"]),

@@ -63,6 +63,6 @@ def _shipped() -> dict[str, dict[str, str]]:
     folder = files("tollkeeper.web") / "languages"
     return {
         entry.name.removesuffix(".json"): json.loads(entry.read_text(encoding="utf-8"))
-        for entry in (folder.iterdir() if folder.is_dir() else ())
+        for entry in folder.iterdir()
         if entry.name.endswith(".json")
     }

@@ -77,6 +77,23 @@ def test_a_program_subscribes_and_is_handed_its_key_once(client: TestClient, sho
     assert shop.customer()["plan_id"] == "pro"
 
 
+def test_the_customers_page_offers_what_stripe_takes_and_leads_there(client: TestClient, shop: Shop) -> None:
+    page = client.get("").text
+    assert "Subscribe to Pro" in page
+    token = re.search(r'name="form_token" value="([^"]+)"', page)
+    assert token is not None
+    left = client.post("checkout", data={"plan": "pro", "form_token": token[1]})
+    assert left.status_code == 200
+    [url] = re.findall(r'http-equiv="refresh" content="0; url=([^"]+)"', left.text)
+    assert left.text.count(url) == 2  # for browsers that do not follow it, as a link
+    assert "tollkeeper_claim=" in left.headers["set-cookie"]
+    assert client.post("checkout", data={"plan": "pro"}).status_code == 403
+    pay(client, shop)
+    subscribed = client.get("").text
+    assert "Subscribe to" not in subscribed
+    assert 'href="/billing/portal"' in subscribed
+
+
 def test_a_browser_sees_its_key_behind_a_button_and_only_there(client: TestClient, shop: Shop) -> None:
     started = pay(client, shop)
     page = client.get(f"checkout/done?session_id={started['session_id']}")

@@ -38,10 +38,18 @@ def test_a_sentence_that_was_not_translated_is_said_in_english() -> None:
     assert strings.say("fr", "Days left: {days}", days=3) == "Days left: 3"
 
 
-def test_shipped_languages_say_sentences_that_stand_in_the_templates() -> None:
-    pages = (Path(str(files("tollkeeper.web"))) / "templates").rglob("*.html")
-    said = {sentence for page in pages for sentence in SENTENCE.findall(page.read_text(encoding="utf-8"))}
+TEMPLATES = Path(str(files("tollkeeper.web"))) / "templates"
+
+
+def test_shipped_languages_say_all_that_customers_read() -> None:
+    said = {sentence for page in TEMPLATES.glob("*.html") for sentence in SENTENCE.findall(page.read_text("utf-8"))}
     assert "Usage" in said
+    for language, catalogue in _shipped().items():
+        assert {one for one in said if not one.endswith(" ")} - set(catalogue) == set(), language
+
+
+def test_translations_fill_in_the_same_values() -> None:
+    assert "de" in _shipped()
     for catalogue in _shipped().values():
         for sentence, translated in catalogue.items():
             assert set(re.findall(r"{\w+}", sentence)) == set(re.findall(r"{\w+}", translated)), sentence
