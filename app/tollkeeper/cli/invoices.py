@@ -61,7 +61,7 @@ def collect(as_of: datetime | None) -> None:
 
     here = runtime()
     if not here.collectors:
-        raise SettingMissing("STRIPE_API_KEY", "to have invoices collected")
+        raise SettingMissing("STRIPE_API_KEY or PAYSTACK_SECRET_KEY", "to have invoices collected")
     with working("Collecting"):
         done = collect_owed(
             here.database, here.collectors, now=here.clock.now(), as_of=as_of, insist=True, limit=10_000

@@ -31,6 +31,18 @@ def stuck_reports(connection: Connection, before: datetime) -> Overdue:
     )
 
 
+def uncollected_invoices(connection: Connection, before: datetime) -> Overdue:
+    """Invoices that a collector should have had before an instant, and has not: its key is not set, say, or it fails."""
+    return _overdue(
+        connection,
+        """
+        SELECT count(*) AS number, min(created_at) AS since, max(last_error) AS reason FROM collections
+        WHERE state IN ('pending', 'sending') AND created_at <= :before
+        """,
+        before,
+    )
+
+
 def unclosed_periods(connection: Connection, before: datetime) -> Overdue:
     """Periods that ended before an instant and are neither closed nor set aside."""
     return _overdue(

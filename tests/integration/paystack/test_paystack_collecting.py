@@ -13,6 +13,7 @@ from tollkeeper.domain.reference import charge_reference
 from tollkeeper.services.authorizing import choose_card, forget_card, stored_cards
 from tollkeeper.services.collecting import CollectingSummary
 from tollkeeper.services.dunning import enforce_access
+from tollkeeper.services.watching import watch
 
 from .conftest import ADA, NAIRA, Collecting
 
@@ -291,6 +292,19 @@ def test_a_card_is_chosen_by_its_last_digits_and_its_code_is_in_no_trail(collect
     assert code not in str(trail)
     with pytest.raises(InvalidInput, match="4081"):
         choose_card(collecting.ledger.database, collecting.payments, "ada", "9999", collecting.clock.now())
+
+
+def test_an_invoice_that_nobody_takes_to_paystack_is_an_alarm_after_an_hour(collecting: Collecting) -> None:
+    collecting.close(100)
+    collecting.collectors = {}  # no key is set
+    assert collecting.collect().pending == 1
+    assert watch(collecting.ledger.database, collecting.clock.now(), grace_seconds=300) == []
+
+    collecting.wait(minutes=61)
+
+    assert watch(collecting.ledger.database, collecting.clock.now(), grace_seconds=300) == [
+        "1 invoices are not with their collector, the oldest since 2026-12-01 00:05 UTC"
+    ]
 
 
 # Payments that fail
