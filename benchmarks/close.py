@@ -73,7 +73,10 @@ def _print_size(events: int, rounds: Sequence[Round], billed: tuple[int, int]) -
         ("close, whole", lambda r: r.close),
         ("  of it counting the events again", lambda r: r.proof),
         ("  of it all the rest", lambda r: r.drafting),
-        ("  processor time of its process", lambda r: r.close_cpu),
+        ("  processor time of its own process", lambda r: r.close_cpu),
+        ("processor time, GROUP BY", lambda r: r.group_by_work),
+        ("processor time, drafting in SQL", lambda r: r.draft_sql_work),
+        ("processor time, close and server", lambda r: r.close_work),
     ):
         print(f"  {name:40}{_middle(rounds, figure):10.3f} s")
     print(f"  {'largest memory of its process':40}{_middle(rounds, lambda r: r.close_mib):10.1f} MiB")
@@ -97,7 +100,14 @@ def _print_goals(found: dict[int, list[Round]], rates: Ingest) -> None:
     goals = [
         ("9", "insert in batches, of COPY", rates.statement / rates.copy, ">=", 0.45),
         ("10", "reading totals, faster than GROUP BY", _middle(rounds, lambda r: r.group_by / r.read_totals), ">=", 50),
-        ("13", "close, of GROUP BY", _middle(rounds, lambda r: r.close / r.group_by), "<=", 1.6),
+        (
+            "13",
+            "close, of GROUP BY, in processor time",
+            _middle(rounds, lambda r: r.close_work / r.group_by_work),
+            "<=",
+            1.6,
+        ),
+        ("13", "the same in seconds on the clock", _middle(rounds, lambda r: r.close / r.group_by), "<=", 1.6),
         (
             "13",
             "close without counting again, of GROUP BY",
