@@ -10,6 +10,7 @@ import click
 
 from tollkeeper.cli.edge import runtime
 from tollkeeper.cli.printing import Progress, instant, number, print_json, print_table, working
+from tollkeeper.cli.quarantine import quarantine
 from tollkeeper.domain.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -21,7 +22,10 @@ _FORMS: dict[str, Form] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
 
 @click.group()
 def usage() -> None:
-    """Show, import and rate usage."""
+    """Show, import, rate and correct usage."""
+
+
+usage.add_command(quarantine)
 
 
 @usage.command()
@@ -46,8 +50,8 @@ def import_file(path: str) -> None:
     """Store usage that happened elsewhere.
 
     Needed in each row: id, user_id, timestamp (with an offset), model_id, tokens_in, tokens_out; the other columns of
-    usage_events may be there. The same id twice is one event. Bad rows are told on standard error and skipped; the exit
-    status is 1 if there were any.
+    usage_events may be there. The same id twice is one event. Bad rows are told on standard error, skipped, and kept in the
+    quarantine; the exit status is 1 if there were any. An import that was cut off is run again: what is stored is passed over.
     """
     from tollkeeper.services.importing import Watch, import_usage
 

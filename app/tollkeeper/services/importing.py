@@ -1,17 +1,19 @@
 """Importing: usage that happened elsewhere, out of a file.
 
-Streams: a bounded number of rows of a bounded length is in memory at a time. An event's id makes it repeatable, so a file
-that was cut off is simply imported again.
+Streams: a bounded number of rows of a bounded length is in memory at a time. An event's id makes it repeatable, so an import
+that was cut off is simply run again, and passes quickly over what is stored. Rejected rows are kept in the quarantine.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain, islice
 from typing import IO, Literal, TypeAlias, TypeVar
+from uuid import UUID
 
 import psycopg
 
@@ -19,12 +21,18 @@ from tollkeeper.clock import Clock
 from tollkeeper.domain.account import CustomerUnknown
 from tollkeeper.domain.errors import InvalidInput, StoreUnavailable, TollkeeperError
 from tollkeeper.domain.event import UsageEvent
+from tollkeeper.domain.refusal import ModelUnpriced
 from tollkeeper.services.usage_row import RowReader, csv_rows, event_of, json_row
 from tollkeeper.storage.database import Database, change, first_row
-from tollkeeper.storage.settlement import Settled, Settlement
+from tollkeeper.storage.quarantine import Refused, keep_refused
+from tollkeeper.storage.settlement import Charge, Settled, Settlement
 
 MAX_LINE_BYTES = 65_536
 BATCH = 500
+MOST_KEPT = 10_000
+"""Of so many rejected rows of one import the quarantine keeps what they say; a file that is wrong from end to end is no use
+there."""
+KEPT_AT_ONCE = 100
 
 _LOCK = 0x696D706F  # "impo": an id is unique over all months only while nobody else imports
 
@@ -101,10 +109,13 @@ class _Import:
     """One import under way."""
 
     def __init__(self, database: Database, clock: Clock, watch: Watch) -> None:
+        self._database = database
         self._settlement = Settlement(database.url, database.schema)
         self._clock = clock
         self._watch = watch
         self._summary = ImportSummary()
+        self._kept = 0
+        self._some_known = True  # the first batch tells whether this is a second run
 
     async def run(self, lines: Iterator[Line], form: Form | None) -> ImportSummary:
         read, rows = _reader(lines, form)
@@ -119,19 +130,34 @@ class _Import:
         now = self._clock.now()
         found = {number: _event(text, read, now) for number, text in batch}
         events = {number: event for number, event in found.items() if isinstance(event, UsageEvent)}
-        settled = dict(zip(events, await self._settled(list(events.values()), now), strict=True))
-        for number, event in found.items():
-            self._count(number, event if isinstance(event, Reason) else settled[number])
-
-    async def _settled(self, events: list[UsageEvent], now: datetime) -> list[Settled | Exception]:
-        if not events:
-            return []
         try:
-            return await self._settlement.settle(events, now=now)
+            settled = dict(zip(events, await self._settled(list(events.values()), now), strict=True))
         except StoreUnavailable as error:
             raise ImportStopped(error, self._summary) from error
+        texts = dict(batch)
+        refused = []
+        for number, event in found.items():
+            reason = self._counted(event if isinstance(event, Reason) else settled[number])
+            if reason is not None:
+                self._watch.rejected(Rejected(number, reason))
+                refused.append(_refused(texts[number], read, events.get(number), reason))
+        self._keep([row for row in refused if row is not None], now)
 
-    def _count(self, number: int, outcome: Settled | Exception | Reason) -> None:
+    async def _settled(self, events: list[UsageEvent], now: datetime) -> list[Settled | Exception]:
+        """Store events. Where some of the last batch were known, those that are known are passed over first: a second run
+        gets to where the first one stopped without a lock and without a write."""
+        known: dict[UUID, Settled] = {}
+        if self._some_known and events:
+            known = await self._settlement.known(events)
+        new = [event for event in events if event.id not in known]
+        charges = [Charge(event, now, refuse_unpriced=True) for event in new]
+        stored = iter(await self._settlement.store(charges, look_up=True) if charges else [])
+        answers = [known[event.id] if event.id in known else next(stored) for event in events]
+        self._some_known = any(isinstance(one, Settled) and one.status != "accepted" for one in answers)
+        return answers
+
+    def _counted(self, outcome: Settled | Exception | Reason) -> str | None:
+        """Count a row; why it is rejected, if it is."""
         summary = self._summary
         if isinstance(outcome, Settled) and outcome.status == "accepted":
             self._summary = replace(summary, accepted=summary.accepted + 1)
@@ -139,7 +165,30 @@ class _Import:
             self._summary = replace(summary, duplicate=summary.duplicate + 1)
         else:
             self._summary = replace(summary, rejected=summary.rejected + 1)
-            self._watch.rejected(Rejected(number, _reason(outcome)))
+            return outcome if isinstance(outcome, Reason) else reason_of(outcome)
+        return None
+
+    def _keep(self, refused: list[Refused], now: datetime) -> None:
+        """Put what was rejected where a person finds it again."""
+        rows = refused[: MOST_KEPT - self._kept]
+        for start in range(0, len(rows), KEPT_AT_ONCE):
+            with self._database.transaction() as connection:
+                keep_refused(connection, rows[start : start + KEPT_AT_ONCE], now)
+        self._kept += len(rows)
+
+
+def _refused(text: bytes | None, read: RowReader, event: UsageEvent | None, reason: str) -> Refused | None:
+    """A rejected row as the quarantine keeps it: as JSON where it could be read. None for a line that is too long to be one."""
+    if text is None:
+        return None
+    plain = text.decode("utf-8", "replace").strip()
+    try:
+        row = read(plain)
+    except InvalidInput:
+        return Refused("import", plain, reason)
+    named = [row.get(name) if isinstance(row.get(name), str) else None for name in ("id", "user_id")]
+    event_id = named[0] if event is None else str(event.id)
+    return Refused("import", json.dumps(row, default=str), reason, event_id, named[1])
 
 
 def _event(text: bytes | None, read: RowReader, now: datetime) -> UsageEvent | Reason:
@@ -150,14 +199,14 @@ def _event(text: bytes | None, read: RowReader, now: datetime) -> UsageEvent | R
         return Reason(str(error))
 
 
-def _reason(outcome: Settled | Exception | Reason) -> str:
+def reason_of(outcome: Settled | Exception) -> str:
     """Why a row was not stored: `field: expected …`."""
-    if isinstance(outcome, Reason):
-        return outcome
     if isinstance(outcome, Settled):
         return "id: expected one that was not seen before with other content"
     if isinstance(outcome, CustomerUnknown):
         return "user_id: expected a customer that exists"
+    if isinstance(outcome, ModelUnpriced):
+        return "model_id: expected one that the customer's plan has a price for, because it refuses the others"
     if isinstance(outcome, psycopg.Error):
         return f"row: expected figures that the database takes, but {str(outcome).splitlines()[0]}"
     if isinstance(outcome, TollkeeperError):

@@ -5,7 +5,8 @@ usage is safe. A file whose lock is free belongs to nobody any more (its process
 the same process later or a worker, offers its events to the database again, with the same ids, and removes it.
 
 What the database refuses for its own sake, and would refuse again, goes to the file `refused` beside them, with the reason.
-It is offered again only when a person has mended the cause and renamed that file to a name that ends in `.jsonl`.
+A worker on this machine takes it over into the quarantine (`tollkeeper usage quarantine`), where a person sees it; where none
+runs, it is offered again once a person has mended the cause and renamed that file to a name that ends in `.jsonl`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import logging
 import os
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from threading import Lock
@@ -93,6 +95,37 @@ def refuse(folder: Path, event: UsageEvent, reason: Exception) -> None:
     finally:
         os.close(file)
     log.error("REFUSED by the database, not billed, kept in %s: event %s: %s", folder / REFUSED, event.id, reason)
+
+
+@contextmanager
+def refused_lines(folder: Path) -> Iterator[list[str]]:
+    """What stands in the `refused` file, which is emptied at the end of the block unless that raises.
+
+    Nobody can add to it meanwhile: keep the block short.
+    """
+    try:
+        file = os.open(folder / REFUSED, os.O_RDWR)
+    except FileNotFoundError:
+        yield []
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with os.fdopen(os.dup(file), encoding="utf-8", errors="replace") as text:
+            lines = [line for line in text.read().splitlines() if line.strip()]
+        yield lines
+        os.ftruncate(file, 0)
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def read_line(line: str) -> tuple[UsageEvent | None, str]:
+    """The event in a line of the `refused` file, and why it was refused; None where the line is damaged."""
+    try:
+        value = json.loads(line)
+        return _from_json(value), str(value.get("reason", "refused"))
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError, InvalidInput):
+        return None, "row: expected a whole line of the journal; this one is damaged"
 
 
 def count_refused(folder: Path) -> int:

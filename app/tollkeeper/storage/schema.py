@@ -74,6 +74,8 @@ def waiting_for_a_person(connection: Connection) -> dict[str, int]:
                    AS "notices given up (tollkeeper notices list --state parked)",
                (SELECT count(*) FROM customers WHERE email_refused_at IS NOT NULL)
                    AS "customers whose mail address refuses mail",
+               (SELECT count(*) FROM usage_quarantine WHERE state = 'waiting')
+                   AS "refused rows of usage (tollkeeper usage quarantine list)",
                (SELECT count(*) FROM usage_events WHERE unpriced) AS "events without a price (tollkeeper usage unpriced)"
         """,
     )

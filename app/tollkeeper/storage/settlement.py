@@ -28,6 +28,9 @@ from tollkeeper.domain.account import Account
 from tollkeeper.domain.errors import StoreUnavailable, TollkeeperError, UsageArchived
 from tollkeeper.domain.event import UsageEvent
 from tollkeeper.domain.pricing import fine_of
+from tollkeeper.domain.pricing.rating import unpriced as without_price
+from tollkeeper.domain.refusal import ModelUnpriced
+from tollkeeper.domain.usage import quantities
 from tollkeeper.storage.gate import AccountReader, Seen, rows_of
 from tollkeeper.storage.ledger import Ledger, PartedLedger
 from tollkeeper.storage.memory import Known, Memory
@@ -48,6 +51,8 @@ class Charge(NamedTuple):
     now: datetime
     """When it is stored, by the clock of this process."""
     seen: Seen | None = None
+    refuse_unpriced: bool = False
+    """Refuse it where the plan refuses what it has no price for; never for a request, which has run already."""
 
 
 class Settled(NamedTuple):
@@ -91,6 +96,21 @@ class Settlement:
     ) -> list[Settled | Exception]:
         """Store events from outside the request path; answers in order, `CustomerUnknown` for one that nobody owns."""
         return await self.store([Charge(event, now) for event in events], look_up=look_up)
+
+    async def known(self, events: Sequence[UsageEvent]) -> dict[UUID, Settled]:
+        """Of these events, those that are stored already, as `store` would answer them. Locks nothing, changes nothing."""
+
+        async def work(connection: psycopg.AsyncConnection[Any]) -> dict[UUID, tuple[Any, ...]]:
+            return await self._known(connection, [Charge(event, event.timestamp) for event in events])
+
+        seen = await self._wire.run(work)
+        return {
+            event.id: Settled(
+                "duplicate" if seen[event.id] == _content(event) else "conflict", event.timestamp, 0, 0, 0
+            )
+            for event in events
+            if seen.get(event.id, _LOST) is not _LOST
+        }
 
     async def store(self, charges: Sequence[Charge], *, look_up: bool = False) -> list[Settled | Exception]:
         """Store all charges; an answer for each, in order.
@@ -241,6 +261,9 @@ class Settlement:
                     seen = None
                 status: Literal["accepted", "duplicate", "conflict"] = "accepted"
                 unpriced = False
+                if seen is None and charge.refuse_unpriced and _lacks_price(account, charge.event):
+                    answers.append(ModelUnpriced(charge.event.usage.model_id))
+                    continue
                 if seen is None:
                     known[charge.event.id] = _content(charge.event)
                     unpriced = ledger.add(charge.event)
@@ -339,6 +362,13 @@ class Settlement:
         if notices:
             as_json = json.dumps([asdict(notice) for notice in notices])  # tokens of a period can be past 64 bits
             await connection.execute(_NOTICE, {"notices": as_json, "now": now})
+
+
+def _lacks_price(account: Account, event: UsageEvent) -> bool:
+    """Whether the customer's plan refuses the event, because some of it has no price."""
+    if account.plan.unpriced != "refuse" or not event.billable:
+        return False
+    return any(True for _ in without_price(account.plan.tariff, quantities(event.usage)))
 
 
 def _with_spend(

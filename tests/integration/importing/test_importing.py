@@ -14,8 +14,8 @@ import pytest
 
 from integration.importing.conftest import Desk, row
 from tollkeeper.domain.errors import InvalidInput, StoreUnavailable
+from tollkeeper.services import importing
 from tollkeeper.services.importing import BATCH, MAX_LINE_BYTES, ImportStopped, ImportSummary
-from tollkeeper.storage.settlement import Settlement
 
 CSV = "id,user_id,timestamp,model_id,tokens_in,tokens_out\n"
 
@@ -239,15 +239,15 @@ def test_an_import_that_the_database_leaves_says_how_far_it_came_and_can_be_repe
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [row(n) for n in range(2 * BATCH)]
-    settle = Settlement.settle
+    settled = importing._Import._settled
     calls = iter([True, False])
 
-    async def once(self: Settlement, *args: Any, **kwargs: Any) -> Any:
+    async def once(self: importing._Import, *args: Any) -> Any:
         if next(calls):
-            return await settle(self, *args, **kwargs)
+            return await settled(self, *args)
         raise StoreUnavailable("PostgreSQL did not answer")
 
-    monkeypatch.setattr(Settlement, "settle", once)
+    monkeypatch.setattr(importing._Import, "_settled", once)
     with pytest.raises(ImportStopped, match=rf"{BATCH} rows are done, and importing the same file again counts none"):
         desk.take_rows(*rows)
     monkeypatch.undo()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tollkeeper.services import beating, proving, retaining, sweeping, watching
+from tollkeeper.services import beating, proving, quarantining, retaining, sweeping, watching
 from tollkeeper_workers.heart import this_worker
 from tollkeeper_workers.process import runtime
 
@@ -19,7 +19,7 @@ def settle_expired_holds() -> None:
 
 
 def replay_journals() -> None:
-    """Store the usage that waits on this machine's disk."""
+    """Store the usage that waits on this machine's disk; what is refused goes where a person sees it."""
     own = runtime()
     settings = own.settings
     asyncio.run(
@@ -27,6 +27,7 @@ def replay_journals() -> None:
             settings.need_database_url(), settings.db_schema, settings.journal_dir, own.clock.now()
         )
     )
+    quarantining.collect_refused(own.database, settings.journal_dir, own.clock.now())
 
 
 def make_partitions() -> None:
