@@ -35,6 +35,11 @@ SCHEDULE = (
     Entry("tollkeeper.call_hooks", 1, "the same at endpoints of customers' own, which may be slow or away for days"),
     Entry("tollkeeper.apply_webhooks", 2, "an event that was stored and could not be applied at once is tried again"),
     Entry("tollkeeper.link_customers", 2, "whoever was added is a customer at Stripe before their first report is due"),
+    Entry(
+        "tollkeeper.follow_plans",
+        4,
+        "another plan's prices have to be there between two periods, which is within hours",
+    ),
     Entry("tollkeeper.enforce_access", 20, "the grace after a failed payment is counted in days"),
     Entry(
         "tollkeeper.settle_expired_holds",

@@ -34,13 +34,18 @@ class SoldSubscription:
     id: str
     customer: str
     status: str
-    prices: tuple[str, ...]
+    items: Mapping[str, str]
+    """Its items, by the price of each."""
     period_start: datetime | None
     period_end: datetime | None
     anchor: datetime
     started_at: datetime
     cancel_at_period_end: bool
     metadata: Mapping[str, str]
+
+    @property
+    def prices(self) -> tuple[str, ...]:
+        return tuple(self.items)
 
     @property
     def began_with_a_stub(self) -> bool:
@@ -114,6 +119,18 @@ class StripeSelling:
     def subscription(self, subscription_id: str) -> SoldSubscription | None:
         """A subscription as it stands now, None where Stripe knows none; raises `StripeDidNotAnswer`."""
         return self._known(lambda client: _subscription(client.v1.subscriptions.retrieve(subscription_id)))
+
+    def has_draft(self, customer: str) -> bool:
+        """Whether an invoice of the customer's waits to be finalized: its usage is not counted yet."""
+        found = self._payments.ask(
+            lambda client: client.v1.invoices.list({"customer": customer, "status": "draft", "limit": 1}).data
+        )
+        return bool(found)
+
+    def change_items(self, subscription_id: str, items: list[dict[str, Any]]) -> None:
+        """Other prices from now on; nothing of the open period is prorated."""
+        params: Any = {"items": items, "proration_behavior": "none"}
+        self._payments.ask(lambda client: client.v1.subscriptions.update(subscription_id, params))
 
     def invoice_paid_by(self, payment_intent: str) -> str | None:
         """The invoice that a payment was for."""
@@ -192,7 +209,7 @@ def _subscription(one: stripe.Subscription) -> SoldSubscription:
         id=one.id,
         customer=_id_of(one.customer),
         status=one.status,
-        prices=tuple(item.price.id for item in items),
+        items={item.price.id: item.id for item in items},
         period_start=_instant(min(starts, default=None)),
         period_end=_instant(min(ends, default=None)),
         anchor=datetime.fromtimestamp(one.billing_cycle_anchor, UTC),

@@ -21,6 +21,8 @@ from tollkeeper.rehearsal.world import BAD_CARD, GOOD_CARD, World
 from tollkeeper.services.checking_out import subscription_params
 from tollkeeper.services.closing import close_due
 from tollkeeper.services.dunning import enforce_access
+from tollkeeper.services.following import LOOK_AGAIN, follow_plans
+from tollkeeper.services.moving import move_customer
 from tollkeeper.services.onboarding import add_customer
 from tollkeeper.services.planning import apply_plans
 from tollkeeper.services.provisioning import set_up
@@ -30,6 +32,7 @@ from tollkeeper.storage.database import all_rows, first_row
 from tollkeeper.storage.invoices import customer_invoices, lines_of
 from tollkeeper.storage.plans import load_plan
 from tollkeeper.storage.settlement import Settlement
+from tollkeeper.storage.stripe_objects import objects_in_use
 
 USER = "rehearsal"
 METER = "tollkeeper_rehearsal_tokens"
@@ -98,7 +101,6 @@ class Life:
         self._subscribe("rehearsal-pro")
         self._first_period(first)
         self._second_period(second)
-        self._subscribe("rehearsal-max")
         self._third_period(third)
         self._everything()
 
@@ -150,21 +152,36 @@ class Life:
 
     def _second_period(self, period: Period) -> None:
         self._use(SECOND, period)
-        self.say("Cancel with the end of the second period")
-        self.world.client.v1.subscriptions.update(self.subscription, {"cancel_at_period_end": True})
+        self.say("Change the plan, from the third period on")
+        move_customer(self.world.database, USER, "rehearsal-max", self.world.clock.now())
+        self._follow()
         self._end(period)
-        self.world.wait("the subscription to end", lambda: self._customer()["access"] == "suspended")
         self.figures.compare("2nd period: usage by hand, on our invoice", SECOND_COSTS, self._usage_of(period))
         self._compare(period, "2nd period", "paid", "paid")
 
     def _third_period(self, period: Period) -> None:
         self._use(THIRD, period)
+        self._follow()
+        with self.world.database.transaction() as connection:
+            wanted = objects_in_use(connection, self.world.payments.livemode)
+        prices = sorted(
+            one.stripe_id for one in wanted.values() if one.kind == "price" and one.plan_id == "rehearsal-max"
+        )
+        sold = self.world.side.selling.subscription(self.subscription) if self.world.side.selling else None
+        self.figures.compare("3rd period: prices", ", ".join(prices), ", ".join(sorted(sold.prices if sold else ())))
         self.say("Cancel with the end of the third period")
         self.world.client.v1.subscriptions.update(self.subscription, {"cancel_at_period_end": True})
         self._end(period)
         self.world.wait("the subscription to end", lambda: self._customer()["access"] == "suspended")
         self.figures.compare("3rd period: usage by hand, on our invoice", THIRD_COSTS, self._usage_of(period))
         self._compare(period, "3rd period", "paid", "paid")
+
+    def _follow(self) -> None:
+        """What the worker does every few minutes."""
+        world = self.world
+        assert world.side.selling is not None
+        world.clock.advance(LOOK_AGAIN)
+        follow_plans(world.database, world.side, world.side.selling, now=world.clock.now())
 
     def _use(self, tokens: int, period: Period) -> None:
         self.say(f"Use {tokens:,} tokens")

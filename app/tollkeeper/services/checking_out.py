@@ -51,7 +51,7 @@ class AlreadySubscribed(TollkeeperError):
     def __init__(self, user_id: str, until: datetime | None) -> None:
         end = "" if until is None else f", paid until {until:%Y-%m-%dT%H:%M:%SZ}"
         super().__init__(
-            f"customer {user_id!r} has a subscription already{end}; it has to end before another one begins"
+            f"customer {user_id!r} has a subscription already{end}; `tollkeeper customers plan` moves it to another plan"
         )
 
 

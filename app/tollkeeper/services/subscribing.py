@@ -57,7 +57,7 @@ def refresh_subscription(
     user_id = None if sold is None else _customer_of(connection, sold)
     if sold is None or user_id is None:
         return False
-    plan_id = _plan_of(connection, sold)
+    plan_id = _plan_of(connection, sold, user_id)
     current = _row(sold, user_id, plan_id, before)
     save_subscription(connection, current, now)
     if before is None or before.status != current.status:
@@ -99,6 +99,7 @@ def _row(sold: SoldSubscription, user_id: str, plan_id: str | None, before: Subs
         cancel_at_period_end=sold.cancel_at_period_end,
         first_fee_item=None if before is None else before.first_fee_item,
         started_at=sold.started_at,
+        prices=list(sold.prices),
     )
 
 
@@ -111,9 +112,9 @@ def _customer_of(connection: Connection, sold: SoldSubscription) -> str | None:
     return named if name_stripe_customer(connection, named, sold.customer) else None
 
 
-def _plan_of(connection: Connection, sold: SoldSubscription) -> str | None:
+def _plan_of(connection: Connection, sold: SoldSubscription, user_id: str) -> str | None:
     """The plan whose prices it has, else the one that it was begun for."""
-    by_price = plan_of_prices(connection, list(sold.prices))
+    by_price = plan_of_prices(connection, list(sold.prices), user_id)
     named = sold.metadata.get(OUR_PLAN)
     if by_price is not None or named is None or find_plan(connection, named) is None:
         return by_price

@@ -81,11 +81,26 @@ def objects_in_use(connection: Connection, livemode: bool) -> dict[tuple[str, st
     return {(row["kind"], row["key"]): StripeObject(**row) for row in rows}
 
 
-def plan_of_prices(connection: Connection, price_ids: list[str]) -> str | None:
-    """The plan that one of these prices was made for, replaced ones included."""
+def plan_of_prices(connection: Connection, price_ids: list[str], user_id: str) -> str | None:
+    """The plan that these prices were made for, replaced ones included; where they are of several, the customer's own first."""
     row = first_row(
         connection,
-        "SELECT plan_id FROM stripe_objects WHERE kind = 'price' AND stripe_id = ANY(:ids) AND plan_id IS NOT NULL LIMIT 1",
+        """
+        SELECT o.plan_id FROM stripe_objects AS o
+        WHERE o.kind = 'price' AND o.stripe_id = ANY(:ids) AND o.plan_id IS NOT NULL
+        ORDER BY o.plan_id = (SELECT plan_id FROM customers WHERE user_id = :user) DESC NULLS LAST, o.plan_id LIMIT 1
+        """,
         ids=price_ids,
+        user=user_id,
     )
     return None if row is None else str(row["plan_id"])
+
+
+def names_of_prices(connection: Connection, price_ids: list[str]) -> dict[str, str]:
+    """Our names for these prices, replaced ones included."""
+    rows = all_rows(
+        connection,
+        "SELECT stripe_id, key FROM stripe_objects WHERE kind = 'price' AND stripe_id = ANY(:ids)",
+        ids=price_ids,
+    )
+    return {row["stripe_id"]: row["key"] for row in rows}

@@ -11,6 +11,7 @@ from tollkeeper_workers.tasks.billing import (
     confirm_reports,
     enforce_access,
     follow_invoices,
+    follow_plans,
     link_customers,
     report_owed,
 )
@@ -36,6 +37,7 @@ TASKS: Mapping[str, Callable[[], None]] = {
         confirm_reports,
         enforce_access,
         follow_invoices,
+        follow_plans,
         heartbeat,
         link_customers,
         make_partitions,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from tollkeeper.services import closing, collecting, dunning, linking, receiving, reporting, windowing
+from tollkeeper.services import closing, collecting, dunning, following, linking, receiving, reporting, windowing
 from tollkeeper_workers.process import runtime
 from tollkeeper_workers.tasks.pacing import go_on
 
@@ -73,6 +73,13 @@ def link_customers() -> None:
             own.clock,
             lambda: linking.link_customers(own.database, selling, now=own.clock.now(), collect=collect).more,
         )
+
+
+def follow_plans() -> None:
+    """Give subscriptions the prices that their customers' plans have now; nothing where no key is set."""
+    own = runtime()
+    if own.selling is not None:
+        following.follow_plans(own.database, own.payment_side, own.selling, now=own.clock.now())
 
 
 def enforce_access() -> None:
