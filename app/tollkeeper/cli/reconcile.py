@@ -28,11 +28,21 @@ def reconcile(as_json: bool) -> None:
     with working("Comparing"):
         found = reconciling.reconcile(here.database, here.stripe, now=here.clock.now(), collectors=here.collectors)
     if as_json:
-        print_json({"ok": found.ok, "periods": [_document(row) for row in found.rows], "strays": found.strays})
+        print_json(
+            {
+                "ok": found.ok,
+                "periods": [_document(row) for row in found.rows],
+                "strays": found.strays,
+                "unpriced": found.unpriced,
+            }
+        )
     else:
         _print_periods(found.rows)
         for user_id, events in found.strays.items():
             click.echo(f"{user_id}: {number(events)} events lie in no period")
+        if found.unpriced.events:
+            counts = f"{number(found.unpriced.events)} events of {number(found.unpriced.customers)} customers"
+            click.echo(f"NO PRICE {counts}: billed by nobody until they have one; see: tollkeeper usage unpriced")
         click.echo("Everything agrees." if found.ok else "There are differences.")
     if not found.ok:
         click.get_current_context().exit(1)

@@ -17,6 +17,7 @@ _BACKLOG = {
     "parked_periods": "Periods that were not closed because their figures are in doubt.",
     "periods_due": "Periods that are over and not closed yet.",
     "unpriced_events": "Events of models that have no price: not billed until they have one.",
+    "unpriced_customers": "Customers with events of models that have no price.",
     "invoice_alarms": "Invoices that do not agree with the payment side.",
     "webhooks_pending": "Webhook events stored and not applied yet.",
     "webhooks_failed": "Webhook events that could not be applied.",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TypeAlias
 
 from sqlalchemy import Connection
 
@@ -20,7 +21,7 @@ from tollkeeper.domain.pricing import Price, Tariff
 from tollkeeper.domain.pricing.matching import ties
 from tollkeeper.domain.pricing.rating import unpriced
 from tollkeeper.domain.proration import in_trial
-from tollkeeper.domain.usage import Key, Totals
+from tollkeeper.domain.usage import Key, Totals, quantities
 from tollkeeper.services.invoicing import without_price
 from tollkeeper.services.repricing import reprice
 from tollkeeper.storage.database import Database
@@ -28,8 +29,19 @@ from tollkeeper.storage.event_sums import count_events
 from tollkeeper.storage.invoices import call_off_alarm, invoices_of
 from tollkeeper.storage.periods import stored_period
 from tollkeeper.storage.plans import add_own_version, load_tariff, lock_plans, versions_of
-from tollkeeper.storage.unpriced import UnpricedUsage, hand_over, save_billed, unpriced_usage
+from tollkeeper.storage.unpriced import (
+    UnpricedCount,
+    UnpricedUsage,
+    count_unpriced,
+    hand_over,
+    save_billed,
+    unpriced_requests,
+    unpriced_usage,
+)
 from tollkeeper.storage.usage_periods import UsagePeriod, lock_period
+
+Place: TypeAlias = tuple[str, datetime, str, int, str]
+"""(user_id, period_start, plan_id, plan_version, model_id)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +54,48 @@ class Rated:
 
 
 def queue(database: Database) -> list[UnpricedUsage]:
-    """All usage that waits for a price."""
+    """All usage that waits for a price, of requests to several models only that of the models that have none."""
     with database.transaction() as connection:
-        return unpriced_usage(connection)
+        found = _by_model(unpriced_usage(connection))
+        for request, parts in unpriced_requests(connection):
+            tariff = load_tariff(connection, request.plan_id, request.plan_version)
+            for part in parts:
+                if any(True for _ in unpriced(tariff, quantities(part))):
+                    tokens = request.events * (part.tokens_in + part.tokens_out)
+                    _add(found, replace(request, model_id=part.model_id, tokens=tokens))
+    return [found[key] for key in sorted(found) if found[key].events]
+
+
+def count_waiting(database: Database) -> UnpricedCount:
+    """How much waits for a price in all: what monitoring looks at."""
+    with database.transaction() as connection:
+        return count_unpriced(connection)
+
+
+def _by_model(usage: Sequence[UnpricedUsage]) -> dict[Place, UnpricedUsage]:
+    found: dict[Place, UnpricedUsage] = {}
+    for one in usage:
+        _add(found, one)
+    return found
+
+
+def _add(found: dict[Place, UnpricedUsage], one: UnpricedUsage) -> None:
+    key = (one.user_id, one.period_start, one.plan_id, one.plan_version, one.model_id)
+    known = found.get(key, replace(one, events=0, tokens=0))
+    found[key] = replace(one, events=known.events + one.events, tokens=known.tokens + one.tokens)
 
 
 def rate_unpriced(database: Database, now: datetime) -> Rated:
     """Rate what waits for a price where its plan has one by now, one period in a transaction. Can be repeated at any time."""
-    waiting = queue(database)
+    waiting = count_waiting(database).events
     periods = 0
-    for user_id, start in dict.fromkeys((one.user_id, one.period_start) for one in waiting):
+    for user_id, start in dict.fromkeys((one.user_id, one.period_start) for one in queue(database)):
         with database.transaction() as connection:
             lock_plans(connection)
             period = lock_period(connection, user_id, start)
             periods += period is not None and _rate(connection, period, now)
-    left = sum(one.events for one in queue(database))
-    return Rated(sum(one.events for one in waiting) - left, periods, left)
+    left = count_waiting(database).events
+    return Rated(waiting - left, periods, left)
 
 
 def _rate(connection: Connection, period: UsagePeriod, now: datetime) -> bool:

@@ -24,6 +24,7 @@ from tollkeeper.services.checking import compare_reports, compare_sums, compare_
 from tollkeeper.services.collecting import Collectors
 from tollkeeper.services.comparing import compare_ledger, compare_with_collectors
 from tollkeeper.services.invoicing import by_unit, usage_lines
+from tollkeeper.services.rating import count_waiting
 from tollkeeper.services.reading import SumReader
 from tollkeeper.services.reconciled import ReconciledPeriod
 from tollkeeper.storage.collections import Collection, collections_of
@@ -33,6 +34,7 @@ from tollkeeper.storage.invoices import Invoice, InvoiceLine, invoices_of, usage
 from tollkeeper.storage.periods import PeriodKey, StoredPeriod, periods_after
 from tollkeeper.storage.plans import load_tariff
 from tollkeeper.storage.reports import Report, reports_of
+from tollkeeper.storage.unpriced import UnpricedCount
 
 if TYPE_CHECKING:
     from tollkeeper.payments.stripe import StripePayments
@@ -47,6 +49,8 @@ class Reconciliation:
     rows: tuple[ReconciledPeriod, ...]
     strays: dict[str, int]
     """Events by customer that lie in no period of theirs."""
+    unpriced: UnpricedCount
+    """What is billed by nobody until it has a price: no difference, and nothing to leave alone."""
 
     @property
     def ok(self) -> bool:
@@ -69,7 +73,7 @@ def reconcile(
         page, place = compare_page(database, reader, collectors or {}, place, now=now)
         rows += page
         if place is None:
-            return Reconciliation(tuple(rows), strays(database))
+            return Reconciliation(tuple(rows), strays(database), count_waiting(database))
 
 
 def compare_page(

@@ -18,7 +18,7 @@ from uuid import UUID
 from tollkeeper.domain.customer import validate_user_id
 from tollkeeper.domain.errors import InvalidInput
 from tollkeeper.domain.event import UsageEvent, UsageState
-from tollkeeper.domain.usage import Usage
+from tollkeeper.domain.usage import Usage, sum_of_calls
 from tollkeeper.services.instants import parse_instant
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
@@ -30,9 +30,10 @@ _WHOLE_NUMBERS = (*_COUNTS, "latency_ms", "status_code")
 _FLAGS = ("estimated", "complete", "billable")
 _TEXTS = ("method", "path", "request_id")
 _NEEDED = ("id", "user_id", "timestamp", "model_id", "tokens_in", "tokens_out")
-_STORED = (*_NEEDED, *_WHOLE_NUMBERS, *_FLAGS, *_TEXTS, "compute_minutes", "units", "usage_state")
+_STORED = (*_NEEDED, *_WHOLE_NUMBERS, *_FLAGS, *_TEXTS, "compute_minutes", "units", "parts", "usage_state")
 _WORKED_OUT = ("cost_units", "unpriced", "revision", "reverses", "recorded_at")
 _COLUMNS = frozenset((*_STORED, *_WORKED_OUT))
+_USED = ("model_id", *_COUNTS, "compute_minutes", "units")
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
 _DIGITS = re.compile(r"[0-9]{1,19}")
@@ -46,14 +47,18 @@ RowReader: TypeAlias = Callable[[str], Row]
 
 def json_row(line: str) -> Row:
     """The values in a line of JSON, numbers exact."""
-    try:
-        row = json.loads(line, parse_float=_exact, parse_constant=_refuse, object_pairs_hook=_without_repeats)
-    except (ValueError, RecursionError) as error:
-        reason = str(error) if isinstance(error, _RowError) else "it is not"
-        raise InvalidInput("row", f"a JSON object on one line, but {reason}") from error
+    row = _json(line)
     if not isinstance(row, dict):
         raise InvalidInput("row", "a JSON object")
     return row
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text, parse_float=_exact, parse_constant=_refuse, object_pairs_hook=_without_repeats)
+    except (ValueError, RecursionError) as error:
+        reason = str(error) if isinstance(error, _RowError) else "it is not"
+        raise InvalidInput("row", f"a JSON object on one line, but {reason}") from error
 
 
 def csv_rows(header: str) -> RowReader:
@@ -88,12 +93,7 @@ def event_of(row: Row, now: datetime) -> UsageEvent:
         id=_id(given["id"]),
         user_id=validate_user_id(given["user_id"]),
         timestamp=_timestamp(given["timestamp"], now),
-        usage=Usage(
-            model_id=given["model_id"],
-            compute_minutes=_quantity(given.get("compute_minutes", 0), "compute_minutes"),
-            units=_units(given.get("units", {})),
-            **{column: given[column] for column in _COUNTS if column in given},
-        ),
+        usage=_usage_of_several(given) if given.get("parts") else _usage(given),
         status_code=_within(given.get("status_code"), "status_code", 100, 599),
         latency_ms=_within(given.get("latency_ms"), "latency_ms", 0, 2**31 - 1),
         state=_state(given.get("usage_state", "reported")),
@@ -104,6 +104,31 @@ def event_of(row: Row, now: datetime) -> UsageEvent:
         complete=_flag(given.get("complete", True), "complete"),
         billable=_flag(given.get("billable", True), "billable"),
     )
+
+
+def _usage(given: Row) -> Usage:
+    return Usage(
+        model_id=given["model_id"],
+        compute_minutes=_quantity(given.get("compute_minutes", 0), "compute_minutes"),
+        units=_units(given.get("units", {})),
+        **{column: given[column] for column in _COUNTS if column in given},
+    )
+
+
+def _usage_of_several(given: Row) -> Usage:
+    """What a request to several models used: `parts` has one usage for each, and the row's own counts are their sums."""
+    parts = given["parts"]
+    if not isinstance(parts, list) or not all(_is_part(part) for part in parts):
+        raise InvalidInput("parts", f"a list of objects with model_id and any of {', '.join(_USED[1:])}")
+    whole = sum_of_calls([_usage(part) for part in parts])
+    stated = _usage(given)
+    if any(column in given and getattr(stated, column) != getattr(whole, column) for column in _USED):
+        raise InvalidInput("parts", "parts that add up to the row's own counts, the first of them of its model_id")
+    return whole
+
+
+def _is_part(part: Any) -> bool:
+    return isinstance(part, dict) and "model_id" in part and set(part) <= {*_USED, "parts"} and not part.get("parts")
 
 
 class _RowError(ValueError):
@@ -143,6 +168,8 @@ def _value(column: str, cell: str) -> Any:
         return int(cell)
     if column in _FLAGS:
         return _YES_OR_NO.get(cell.lower(), cell)
+    if column == "parts":
+        return _json(cell)
     return dict(json_row(cell)) if column == "units" else cell
 
 

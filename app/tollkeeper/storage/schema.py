@@ -76,7 +76,8 @@ def waiting_for_a_person(connection: Connection) -> dict[str, int]:
                    AS "customers whose mail address refuses mail",
                (SELECT count(*) FROM usage_quarantine WHERE state = 'waiting')
                    AS "refused rows of usage (tollkeeper usage quarantine list)",
-               (SELECT count(*) FROM usage_events WHERE unpriced) AS "events without a price (tollkeeper usage unpriced)"
+               (SELECT coalesce(sum(CASE WHEN reverses IS NULL THEN 1 ELSE -1 END), 0) FROM usage_events WHERE unpriced)
+                   AS "events without a price (tollkeeper usage unpriced)"
         """,
     )
     assert row is not None

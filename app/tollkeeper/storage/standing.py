@@ -19,7 +19,11 @@ def backlog(connection: Connection, now: datetime) -> dict[str, float]:
                (SELECT count(*) FROM holds WHERE expires_at < :now) AS expired_holds,
                (SELECT count(*) FROM usage_periods WHERE status = 'parked') AS parked_periods,
                (SELECT count(*) FROM usage_periods WHERE status = 'open' AND period_end <= :now) AS periods_due,
-               (SELECT count(*) FROM usage_events WHERE unpriced) AS unpriced_events,
+               (SELECT coalesce(sum(CASE WHEN reverses IS NULL THEN 1 ELSE -1 END), 0)
+                FROM usage_events WHERE unpriced) AS unpriced_events,
+               (SELECT count(*) FROM (
+                    SELECT FROM usage_events WHERE unpriced GROUP BY user_id
+                    HAVING sum(CASE WHEN reverses IS NULL THEN 1 ELSE -1 END) > 0) AS u) AS unpriced_customers,
                (SELECT count(*) FROM invoices WHERE alarm IS NOT NULL) AS invoice_alarms,
                (SELECT count(*) FROM webhook_events WHERE state = 'pending') AS webhooks_pending,
                (SELECT count(*) FROM webhook_events WHERE state = 'failed') AS webhooks_failed,

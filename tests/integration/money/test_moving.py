@@ -18,7 +18,10 @@ from tollkeeper.services.moving import PlanMove, move_customer
 from tollkeeper.services.previewing import preview
 from tollkeeper.services.rating import rate_unpriced
 from tollkeeper.services.reconciling import reconcile
+from tollkeeper.services.reversing import reverse
 from tollkeeper.services.showing import usage_of
+from tollkeeper.services.voiding import redraft
+from tollkeeper.services.windowing import enter_windows
 
 DAY = timedelta(days=1)
 MIDDLE = NOVEMBER + 15 * DAY
@@ -322,6 +325,71 @@ class TestAtStripe:
         rows = moving.rows("SELECT period_start, revision, value FROM stripe_reports ORDER BY period_start")
         assert [tuple(row.values()) for row in rows] == [(NOVEMBER, 1, 3), (MIDDLE, 1, 5)]
         assert agrees(moving, DECEMBER + DAY)
+
+    def test_days_that_are_told_early_are_told_by_part_and_no_change_reaches_back_behind_them(
+        self, moving: Ledger
+    ) -> None:
+        day, grace = NOVEMBER + 15 * DAY + 12 * timedelta(hours=1), timedelta(minutes=5)
+        moving.use(tokens_in=5, at=NOVEMBER + DAY)
+        enter_windows(moving.database, now=NOVEMBER + 10 * DAY + grace, cadence="day", grace=grace)
+        with pytest.raises(
+            InvalidInput, match="an instant after 2026-11-02T23:59:59Z, up to where Stripe has been told"
+        ):
+            move(moving, "large", NOVEMBER + 1.5 * DAY, now=NOVEMBER + 11 * DAY)
+
+        move(moving, "large", day, now=day)
+        for tokens, at in ((1, day - INSTANT), (2, day), (4, day + DAY)):
+            moving.use(tokens_in=tokens, at=at)
+        enter_windows(moving.database, now=NOVEMBER + 20 * DAY + grace, cadence="day", grace=grace)
+        moving.use(tokens_in=8, at=NOVEMBER + 3 * DAY, stored=DECEMBER)
+        moving.use(tokens_in=16, at=NOVEMBER + 25 * DAY)
+        moving.close()
+        rows = moving.rows(
+            'SELECT period_start, period_end, "timestamp", value FROM stripe_reports ORDER BY period_start, "timestamp", value'
+        )
+        second = timedelta(seconds=1)
+        assert [tuple(row.values()) for row in rows] == [
+            (NOVEMBER, day, NOVEMBER + 2 * DAY - second, 5),
+            (NOVEMBER, day, day - second, 1),
+            (NOVEMBER, day, day - second, 8),
+            (day, DECEMBER, NOVEMBER + 16 * DAY - second, 2),
+            (day, DECEMBER, NOVEMBER + 17 * DAY - second, 4),
+            (day, DECEMBER, DECEMBER - second, 16),
+        ]
+        assert {row["invoice_id"] for row in moving.rows("SELECT invoice_id FROM stripe_reports")} == {
+            moving.invoices()[0]["id"]
+        }
+        assert agrees(moving)
+
+
+def test_an_event_is_taken_back_from_its_part_before_the_close_and_after_it(moving: Ledger) -> None:
+    first = moving.use(tokens_in=500, at=NOVEMBER + DAY)
+    move(moving, "large", MIDDLE)
+    second = moving.use(tokens_in=100, at=MIDDLE)
+    reverse(moving.database, first.id, by="grace", reason="a test", now=MIDDLE + DAY)
+    assert moving.period()["spent"] == 200
+    moving.close()
+    reverse(moving.database, second.id, by="grace", reason="a test", now=DECEMBER + DAY)
+    moving.close(JANUARY)
+    assert amounts(moving)[-1] == (MIDDLE, "late_usage", -200)
+    assert sum(row["cost_units"] for row in moving.rows("SELECT cost_units FROM usage_events")) == 0
+    assert agrees(moving)
+
+
+def test_a_draft_of_two_parts_is_drafted_anew_with_all_that_came_late_to_either(moving: Ledger) -> None:
+    moving.collect = "off"
+    move(moving, "large", MIDDLE)
+    moving.use(tokens_in=400, at=NOVEMBER + DAY)
+    moving.close()
+    moving.use(tokens_in=100, at=MIDDLE, stored=DECEMBER + DAY)
+    moving.close(JANUARY)
+    old, december = moving.invoices()
+    assert amounts(moving)[-1] == (MIDDLE, "late_usage", 200)
+    again = redraft(moving.database, december["id"], by="grace", reason="a test", now=JANUARY + DAY, collect="off")
+    assert again is not None
+    assert (again.total_amount, again.total_amount) == (december["total_amount"], 15_000 + 200)
+    assert old["total_amount"] == 100 + 4_500 + 7_500
+    assert agrees(moving, JANUARY + DAY)
 
 
 def test_a_customer_who_leaves_ends_the_last_part_and_calls_off_what_was_to_come(moving: Ledger) -> None:

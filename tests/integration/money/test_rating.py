@@ -11,9 +11,14 @@ import pytest
 from integration.closing.ledger import DECEMBER, JANUARY, NOVEMBER, Ledger
 from integration.money.terminal import Terminal
 from tollkeeper.domain.pricing import Price, Tariff, Tier
+from tollkeeper.domain.usage import Usage
 from tollkeeper.services.previewing import preview
-from tollkeeper.services.rating import Rated, queue, rate_unpriced, with_prices
+from tollkeeper.services.rating import Rated, count_waiting, queue, rate_unpriced, with_prices
 from tollkeeper.services.reconciling import reconcile
+from tollkeeper.services.reversing import reverse
+from tollkeeper.storage.schema import waiting_for_a_person
+from tollkeeper.storage.standing import backlog
+from tollkeeper.storage.unpriced import UnpricedCount
 
 MIDDLE = NOVEMBER + timedelta(days=15)
 KNOWN = '[plans.cent]\ncurrency = "usd"\n[[plans.cent.prices]]\nmodel = "known"\nprice = "0.01"\n'
@@ -146,3 +151,29 @@ def test_the_doctor_warns_of_it(flagged: Ledger) -> None:
     checks = Terminal(flagged, MIDDLE).json("doctor", exit_code=1)["checks"]  # there is no Redis behind this terminal
     details = [check["detail"] for check in checks if check["name"] == "attention"]
     assert details == ["1 events without a price (tollkeeper usage unpriced)"]
+
+
+def test_a_request_to_several_models_waits_under_those_that_have_no_price(flagged: Ledger) -> None:
+    parts = (Usage("known", 5, 5), Usage("newer", 20, 1), Usage("new-model", 1, 0))
+    mixed = flagged.use(tokens_in=26, tokens_out=6, model="known", parts=parts)
+    assert unpriced(flagged) == [("new-model", 2, 8, "open"), ("newer", 1, 21, "open")]
+    assert count_waiting(flagged.database) == UnpricedCount(events=2, customers=1)
+
+    flagged.plan(KNOWN + '[[plans.cent.prices]]\nmodel = "newer"\nprice = "0.02"\n', MIDDLE)
+    assert rate_unpriced(flagged.database, MIDDLE) == Rated(events=0, periods=1, left=2)
+    assert unpriced(flagged) == [("new-model", 2, 8, "open")]
+    reverse(flagged.database, mixed.id, by="grace", reason="a test", now=MIDDLE)
+    assert (unpriced(flagged), count_waiting(flagged.database).events) == ([("new-model", 1, 7, "open")], 1)
+
+
+def test_reconcile_and_doctor_say_in_all_what_has_no_price(flagged: Ledger) -> None:
+    terminal = Terminal(flagged, MIDDLE)
+    said = "NO PRICE 1 events of 1 customers: billed by nobody until they have one; see: tollkeeper usage unpriced\n"
+    assert said in terminal("reconcile").stdout
+    assert terminal.json("reconcile")["unpriced"] == {"events": 1, "customers": 1}
+    with flagged.database.transaction() as connection:
+        assert waiting_for_a_person(connection)["events without a price (tollkeeper usage unpriced)"] == 1
+        assert (backlog(connection, MIDDLE)["unpriced_events"], backlog(connection, MIDDLE)["unpriced_customers"]) == (
+            1,
+            1,
+        )

@@ -224,3 +224,41 @@ def test_a_line_that_does_not_fit_its_header_is_refused(line: str, reason: str) 
 def test_a_header_that_cannot_be_used_is_refused_at_once(header: str, complaint: str) -> None:
     with pytest.raises(InvalidInput, match=complaint):
         csv_rows(header)
+
+
+PARTS = [
+    {"model_id": "gpt-4o", "tokens_in": 10, "tokens_out": 1, "cached_tokens_in": 4},
+    {"model_id": "whisper", "tokens_in": 2, "tokens_out": 2, "compute_minutes": "0.5", "units": {"images": "3"}},
+]
+
+
+def test_a_row_of_several_models_has_a_part_for_each_and_their_sums() -> None:
+    event = from_json(parts=PARTS)
+    assert (event.usage.model_id, event.usage.tokens_in, event.usage.tokens_out) == ("gpt-4o", 12, 3)
+    assert (event.usage.cached_tokens_in, event.usage.compute_minutes) == (4, Decimal("0.5"))
+    assert [(part.model_id, part.tokens_in, dict(part.units)) for part in event.usage.parts] == [
+        ("gpt-4o", 10, {}),
+        ("whisper", 2, {"images": Decimal(3)}),
+    ]
+    header = ",".join([*LEAST, "parts"])
+    cells = [str(value) for value in LEAST.values()]
+    quoted = json.dumps(PARTS).replace('"', '""')
+    assert event_of(csv_rows(header)(",".join(cells) + f',"{quoted}"'), NOW) == event
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"parts": PARTS, "tokens_in": 13}, "parts: expected parts that add up to the row's own counts"),
+        ({"parts": PARTS, "model_id": "whisper"}, "parts: expected parts that add up to the row's own counts"),
+        ({"parts": PARTS, "compute_minutes": 1}, "parts: expected parts that add up to the row's own counts"),
+        ({"parts": "gpt-4o"}, "parts: expected a list of objects with model_id"),
+        ({"parts": [{"tokens_in": 12}]}, "parts: expected a list of objects with model_id"),
+        ({"parts": [{**PARTS[0], "price": 1}]}, "parts: expected a list of objects with model_id"),
+        ({"parts": [{**PARTS[0], "parts": PARTS}]}, "parts: expected a list of objects with model_id"),
+        ({"parts": [{**PARTS[0], "tokens_in": -1}]}, "tokens_in: expected a whole number"),
+    ],
+)
+def test_parts_that_are_not_what_the_row_says_are_refused(changes: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(InvalidInput, match=complaint):
+        from_json(**changes)
