@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -33,12 +35,14 @@ def develop(app: str, port: int, folder: Path, say: Say) -> int:
             "TOLLKEEPER_DATABASE_URL": services.database_url,
             "TOLLKEEPER_REDIS_URL": services.redis_url,
             "TOLLKEEPER_JOURNAL_DIR": str(folder.resolve() / "journal"),
+            "TOLLKEEPER_ADMIN_TOKEN": os.environ.get("TOLLKEEPER_ADMIN_TOKEN") or secrets.token_urlsafe(24),
         }
         upgrade(services.database_url)
         processes = stack.enter_context(Processes(Path.cwd(), environment))
         for name, arguments in _commands(app, port).items():
             _follow(name, processes.follow(name, arguments), say)
         say(f"web      http://127.0.0.1:{port}")
+        say(f"         http://127.0.0.1:{port}/billing/admin/ is the desk, its token is below")
         for name, value in environment.items():
             say(f"         export {name}={value}")
         while not stopped.wait(0.3):

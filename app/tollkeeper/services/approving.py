@@ -7,6 +7,7 @@ from uuid import UUID
 
 from tollkeeper.domain.customer import plain_text
 from tollkeeper.domain.errors import InvalidInput, NotFound
+from tollkeeper.services.noting import note_moves
 from tollkeeper.storage.audit import record
 from tollkeeper.storage.database import Database
 from tollkeeper.storage.invoices import Invoice, call_off_alarms, lock_invoice, save_status
@@ -31,14 +32,15 @@ def approve(database: Database, invoice_id: UUID, *, by: str, reason: str, now: 
         call_off_alarms(connection, invoice_id)
         if invoice.collect == "off":
             save_status(connection, invoice_id, "finalized", now)
+            note_moves(connection, [invoice], "finalized", now, reason)
         record(
             connection,
             "invoice.approved",
             str(invoice_id),
             now,
             user_id=invoice.user_id,
-            before={"status": invoice.status, "alarm": invoice.alarm},
-            after={"status": "finalized" if invoice.collect == "off" else "draft", "alarm": None},
+            before={"alarm": invoice.alarm},
+            after={"alarm": None},
             reason=reason,
             by=by,
         )

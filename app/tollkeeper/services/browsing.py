@@ -32,6 +32,7 @@ from tollkeeper.storage.listings import (
 )
 from tollkeeper.storage.parked import ParkedPeriod, parked_periods
 from tollkeeper.storage.plans import load_tariff
+from tollkeeper.storage.schema import waiting_for_a_person
 from tollkeeper.storage.usage_periods import UsagePeriod, period_at, recent_periods
 
 ON_A_PAGE = 50
@@ -94,10 +95,10 @@ def browse_audit(database: Database, user_id: str | None, kind: str | None, afte
     return _page(database, lambda c, n: list_audit_page(c, user_id, kind, after, n), lambda row: (row["position"],))
 
 
-def parked(database: Database) -> list[ParkedPeriod]:
-    """Periods that wait for a person, the oldest first; at most so many as a person looks at."""
+def parked(database: Database) -> tuple[list[ParkedPeriod], dict[str, int]]:
+    """Periods that wait for a person, the oldest first, as many as a person looks at; and how much else waits for one."""
     with database.transaction() as connection:
-        return parked_periods(connection)[:_MOST_PARKED]
+        return parked_periods(connection)[:_MOST_PARKED], waiting_for_a_person(connection)
 
 
 def customer_file(database: Database, user_id: str, now: datetime) -> CustomerFile:

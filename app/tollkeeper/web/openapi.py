@@ -31,6 +31,24 @@ def document(base: str) -> dict[str, Any]:
             "/api/invoices/{invoice_id}": _get(
                 "One invoice, each line explained.", "InvoiceWithLines", [_INVOICE_ID], missing=True
             ),
+            "/api/checkout": _post(
+                "Begin a subscription: the address of Stripe's page, and the claim to the key that comes of it.",
+                _object(plan=_TEXT),
+                ("201", _object(url=_TEXT, session_id=_TEXT, claim=_TEXT)),
+                {**_ASKED_WRONG, "409": "a subscription runs already, or the plan is not at Stripe"},
+            ),
+            "/api/checkout/claim": _post(
+                "Exchange a paid checkout for its API key, once. Needs no key; `claim` may come as a cookie.",
+                {**_object(session_id=_TEXT, claim=_TEXT), "required": ["session_id"]},
+                ("200", _object(user_id=_TEXT, plan=_TEXT, api_key=_maybe(_TEXT))),
+                {"403": "no such checkout", "409": "not paid yet; try again", "410": "handed over before"},
+            ),
+            "/api/portal": _post(
+                "The address of Stripe's portal for this customer, good for minutes.",
+                None,
+                ("201", _object(url=_TEXT)),
+                {"401": _PROBLEMS["401"], "409": "the portal is not at Stripe"},
+            ),
         },
         "components": {"schemas": _SCHEMAS, "securitySchemes": _SECURITY},
     }
@@ -44,19 +62,36 @@ def _get(
     bad: bool = False,
     missing: bool = False,
 ) -> dict[str, Any]:
-    answers = {"200": _answer("the answer", "application/json", schema)}
-    problems = {"401": "no customer", "503": "the database does not answer; try again later"}
+    problems = dict(_PROBLEMS)
     if bad:
         problems["400"] = "a parameter is not what was expected"
     if missing:
         problems["404"] = "this customer has no such invoice"
-    answers |= {status: _answer(why, "application/problem+json", "Problem") for status, why in problems.items()}
+    answers = {"200": _answer("the answer", "application/json", _named(schema)), **_refusals(problems)}
     return {"get": {"summary": summary, "parameters": parameters or [], "responses": dict(sorted(answers.items()))}}
 
 
-def _answer(description: str, media_type: str, schema: str) -> dict[str, Any]:
-    reference = {"$ref": f"#/components/schemas/{schema}"}
-    return {"description": description, "content": {media_type: {"schema": reference}}}
+def _post(
+    summary: str, body: dict[str, Any] | None, answer: tuple[str, dict[str, Any]], problems: dict[str, str]
+) -> dict[str, Any]:
+    status, schema = answer
+    answers = {status: _answer("the answer", "application/json", schema), **_refusals(problems)}
+    asked = (
+        {} if body is None else {"requestBody": {"required": True, "content": {"application/json": {"schema": body}}}}
+    )
+    return {"post": {"summary": summary, **asked, "responses": dict(sorted(answers.items()))}}
+
+
+def _refusals(problems: dict[str, str]) -> dict[str, Any]:
+    return {status: _answer(why, "application/problem+json", _named("Problem")) for status, why in problems.items()}
+
+
+def _answer(description: str, media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {media_type: {"schema": schema}}}
+
+
+def _named(schema: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{schema}"}
 
 
 def _object(**properties: Any) -> dict[str, Any]:
@@ -73,6 +108,8 @@ def _maybe(schema: dict[str, Any]) -> dict[str, Any]:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
+_PROBLEMS = {"401": "no customer", "503": "the database does not answer; try again later"}
+_ASKED_WRONG = {"400": "the body is not what was expected", "401": _PROBLEMS["401"], "404": "no such plan"}
 _PAGING = (
     {"name": "after", "in": "query", "schema": _TEXT, "description": "`next` of the answer before"},
     {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}},

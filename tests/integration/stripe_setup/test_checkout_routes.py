@@ -14,6 +14,7 @@ from starlette.routing import Mount
 from starlette.testclient import TestClient
 
 from integration.stripe_setup.shop import SECRET, Shop
+from integration.web.described import as_described
 from tollkeeper import billing_routes
 from tollkeeper.cli import main
 from tollkeeper.domain.keys import looks_like_key
@@ -75,6 +76,28 @@ def test_a_program_subscribes_and_is_handed_its_key_once(client: TestClient, sho
     assert looks_like_key(handed["api_key"])
     assert client.post("api/checkout/claim", json=claim).status_code == 410
     assert shop.customer()["plan_id"] == "pro"
+
+
+def test_openapi_says_what_subscribing_is_answered_with(client: TestClient, shop: Shop) -> None:
+    begun = client.post("api/checkout", json={"plan": "pro"})
+    started = as_described(client, begun, "/api/checkout", "post")
+    claim = {"session_id": started["session_id"], "claim": started["claim"]}
+
+    def claimed(**more: str) -> Any:
+        return as_described(
+            client, client.post("api/checkout/claim", json={**claim, **more}), "/api/checkout/claim", "post"
+        )
+
+    assert claimed()["code"] == "not_paid_yet"
+    assert claimed(claim="x" * 64)["code"] == "claim_refused"
+    shop.standin.complete_checkout(started["session_id"])
+    assert {post(client, shop, event) for event in shop.standin.events()} == {200}
+    assert claimed()["plan"] == "pro"
+    assert claimed()["code"] == "key_handed_over"
+    for plan, code in (("pro", "already_subscribed"), ("nowhere", "not_found"), ("", "invalid_input")):
+        refused = client.post("api/checkout", json={"plan": plan})
+        assert as_described(client, refused, "/api/checkout", "post")["code"] == code
+    as_described(client, client.post("api/portal"), "/api/portal", "post")
 
 
 def test_the_customers_page_offers_what_stripe_takes_and_leads_there(client: TestClient, shop: Shop) -> None:

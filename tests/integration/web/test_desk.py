@@ -264,6 +264,9 @@ def test_a_draft_that_nobody_collects_is_final_once_it_is_approved(ledger: Ledge
     invoice = alarmed_draft(ledger, "off")
     assert send(desk, f"invoices/{invoice}", f"invoices/{invoice}/approve", reason="fine").status_code == 303
     assert ledger.invoices()[0]["status"] == "finalized"
+    assert trail(ledger, "invoice.finalized") == [("desk desk", "fine")]
+    [notice] = ledger.rows("SELECT user_id FROM notices WHERE kind = 'invoice.finalized'")
+    assert notice["user_id"] == "ada"
 
 
 def test_a_draft_is_voided_and_drafted_anew(ledger: Ledger, desk: TestClient) -> None:
@@ -304,7 +307,9 @@ def test_a_parked_period_says_why_and_is_released(ledger: Ledger, desk: TestClie
     assert ledger.period()["status"] == "open"
     assert "Nothing is parked." in said(desk, "parked")
     assert trail(ledger, "period.released") == [("desk", "mended")]
+    assert "parked periods 0" in said(desk, "parked")
     assert send(desk, "", "parked/release", reason="x", user_id="ada", period_start="x").status_code == 400
+    assert send(desk, "", "parked/release", reason="x", **{**period, "user_id": "a\0"}).status_code == 400
     assert send(desk, "", "parked/release", reason="x", **period).status_code == 404
 
 

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from tollkeeper.acting import acting_as
+from tollkeeper.domain.customer import validate_user_id
 from tollkeeper.domain.errors import InvalidInput
 from tollkeeper.domain.period import utc
 from tollkeeper.runtime import Runtime
@@ -122,7 +123,7 @@ class DeskDeeds:
     def _release(self, request: Request, form: Form, operator: str) -> None:
         release(
             self._runtime.database,
-            form.get("user_id", ""),
+            validate_user_id(form.get("user_id", "")),
             _instant(form.get("period_start", "")),
             by=operator,
             reason=_reason(form),

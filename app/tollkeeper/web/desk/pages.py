@@ -144,7 +144,8 @@ class DeskPages:
         return self.page(request, "desk/invoice.html", here="invoices", it=found)
 
     def _parked(self, request: Request) -> Response:
-        return self.page(request, "desk/parked.html", here="parked", rows=parked(self._runtime.database))
+        rows, waiting = parked(self._runtime.database)
+        return self.page(request, "desk/parked.html", here="parked", rows=rows, waiting=waiting)
 
     def _reports(self, request: Request) -> Response:
         state, search = choice_in(request, "state", REPORT_CHOICES), search_in(request)
