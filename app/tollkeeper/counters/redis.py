@@ -29,7 +29,7 @@ MICRO = 1_000_000
 FINE_PER_MICRO = FINE // MICRO
 REST_SECONDS = 1.0
 MOST_OWED = 100_000
-SOON_SECONDS = 0.001
+SOON_SECONDS = 0.003
 """How long an ended hold may wait for company: for as short a time the copy takes it for money that is still set aside."""
 
 

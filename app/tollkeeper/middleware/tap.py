@@ -29,13 +29,16 @@ _NO_ANSWER = Reading("not_reported")
 class Tap:
     """Wraps `send`. Chunks go on at once; the last one waits until the event is committed.
 
-    In a stream the chunk with the API's terminal frame waits too, because clients take that for the end and hang up before
-    the empty last message comes. What waits goes on as soon as it turns out not to have been the end.
+    The app below does not wait for that: it goes on as if the end had gone out, and is over sooner. The end is sent when the
+    event is stored, by whoever is there then: `finish` after an app that has returned, else a task of its own.
+
+    In a stream the chunk with the API's terminal frame is held back too, because clients take that for the end and hang up
+    before the empty last message comes. It goes on as soon as it turns out not to have been the end.
     """
 
     __slots__ = (
-        "_admission", "_began", "_clock", "_facts", "_from_headers", "_head", "_metering", "_reader", "_record", "_scope",
-        "_send", "_settling", "_status", "_waiting", "_watch",
+        "_admission", "_began", "_clock", "_ending", "_facts", "_from_headers", "_head", "_held", "_metering", "_over", "_reader",
+        "_record", "_returned", "_scope", "_send", "_settling", "_status", "_watch",
     )  # fmt: skip
 
     def __init__(
@@ -64,12 +67,20 @@ class Tap:
         self._status: int | None = None
         self._from_headers: HeaderUsage | None = None
         self._reader: AnswerReader | None = None
-        self._waiting: Message | None = None
+        self._held: list[Message] = []
+        """What is kept back."""
+        self._over = False
+        """What is kept back is the end of the answer."""
+        self._returned = False
+        """The app below is done."""
         self._settling: asyncio.Future[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
 
     async def send(self, message: Message) -> None:
         """What the app below calls instead of the server's own `send`."""
         kind = message["type"]
+        if self._over:
+            await self._send_held()  # trailers, or what comes too late; the server knows which
         if kind == "http.response.body":
             await self._body(message)
         elif kind == "http.response.start":
@@ -84,10 +95,12 @@ class Tap:
 
     async def finish(self, *, raised: bool) -> None:
         """Settle what has not been settled when the app has returned or raised: the client left, or there is no answer."""
+        self._returned = True
         await self.settle(complete=False, raised=raised)
-        if self._waiting is not None and not raised:
-            waiting, self._waiting = self._waiting, None
-            await self._send(waiting)
+        if self._ending is not None:
+            await self._ending
+        elif self._over or not raised:
+            await self._send_held()
         if self._record.used:
             await self._settle_late()
 
@@ -101,13 +114,13 @@ class Tap:
 
     async def settle(self, *, complete: bool, raised: bool = False) -> None:
         """Store this request's one event. Once; it goes on even where the request's own task is being cancelled."""
+        settling = self._begin_to_settle(complete=complete, raised=raised)
+        await settling
+
+    def _begin_to_settle(self, *, complete: bool, raised: bool) -> asyncio.Future[None]:
         if self._settling is None:
             self._settling = self._store(self._event(complete=complete, raised=raised))
-            await self._settling
-            return
-        if not self._settling.done():
-            await asyncio.wait({self._settling})
-        self._settling.result()
+        return self._settling
 
     def _store(self, event: UsageEvent) -> asyncio.Future[None]:
         storing = self._metering.settle(self._admission, event)
@@ -140,21 +153,29 @@ class Tap:
     async def _body(self, message: Message) -> None:
         assert self._reader is not None, "an ASGI app starts its answer before the body"
         ended = self._reader.feed(message.get("body", b""))
-        if self._waiting is not None:
-            before, self._waiting = self._waiting, None
-            if message.get("more_body", False):
-                self._waiting = message
-                await self._send(before)
-                return
-            await self.settle(complete=True)
+        if not message.get("more_body", False):
+            self._held.append(message)
+            self._over = True
+            self._begin_to_settle(complete=True, raised=False).add_done_callback(self._stored)
+        elif self._held:
+            # What was held back has turned out not to be the end, and this may be.
+            [before], self._held = self._held, [message]
             await self._send(before)
-            await self._send(message)
-        elif not message.get("more_body", False):
-            await self.settle(complete=True)
-            await self._send(message)
         elif ended:
-            self._waiting = message
+            self._held.append(message)
         else:
+            await self._send(message)
+
+    def _stored(self, settling: asyncio.Future[None]) -> None:
+        """The end of the answer may go out; the app below may have something to do after it."""
+        if not self._returned and not settling.cancelled() and settling.exception() is None:
+            self._ending = asyncio.create_task(self._send_held())
+
+    async def _send_held(self) -> None:
+        if self._over:
+            await self.settle(complete=True)
+        held, self._held = self._held, []
+        for message in held:
             await self._send(message)
 
     def _event(self, *, complete: bool, raised: bool) -> UsageEvent:
