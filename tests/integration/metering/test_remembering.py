@@ -40,13 +40,18 @@ def warmed_up(meter: Mount, desk: Desk) -> tuple[MeteringMiddleware, str]:
 def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Which way each batch was stored."""
     taken: list[str] = []
-    for name in ("_write_over", "_under_lock"):
 
-        def noted(*args: Any, name: str = name, way: Any = getattr(Settlement, name), **more: Any) -> Any:
+    def note(name: str) -> None:
+        way = getattr(Settlement, name)
+
+        def noted(*args: Any, **more: Any) -> Any:
             taken.append(name)
             return way(*args, **more)
 
         monkeypatch.setattr(Settlement, name, noted)
+
+    note("_write_over")
+    note("_under_lock")
     return taken
 
 
