@@ -23,7 +23,8 @@ KINDS: tuple[NoticeKind, ...] = get_args(NoticeKind)
 OPERATOR_ONLY: tuple[NoticeKind, ...] = ("alarm.raised",)
 """About a customer, and not for the customer."""
 
-CAP_THRESHOLDS: Mapping[int, NoticeKind] = {80: "spend_cap.near", 100: "spend_cap.reached"}
+_NEAR = 80
+CAP_THRESHOLDS: Mapping[int, NoticeKind] = {_NEAR: "spend_cap.near", 100: "spend_cap.reached"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,18 @@ def spend_cap_notices(account: Account, spend_before: int, spend: int) -> list[N
         )
         for threshold in thresholds_crossed(spend_before, spend, cap * FINE, tuple(CAP_THRESHOLDS))
     ]  # fmt: skip
+
+
+def cap_refusal_notice(account: Account, spent: int) -> Notice | None:
+    """The cap is as good as reached: a request was refused for its sake, with 80 % of it spent, in minor units.
+
+    With less spent it was the request that was large, and there is nothing to tell. The same notice as where the cap is
+    reached to the last unit.
+    """
+    cap = account.plan.spend_cap
+    if not cap or spent * 100 < cap * _NEAR:
+        return None
+    return _notice("spend_cap.reached", account, f"of {cap}", spent, threshold=100, at_cap=account.plan.at_cap)
 
 
 def _notice(kind: NoticeKind, account: Account, limit: str, spent: int, **more: object) -> Notice:

@@ -33,7 +33,8 @@ def _cap_reached(who: str, of: Mapping[str, Any]) -> str:
     then = {"block": "requests are refused", "throttle": "requests are slowed down"}.get(
         str(of.get("at_cap")), "requests go on"
     )
-    return f"{_cap_near(who, of)}: the cap is reached, {then}"
+    short = of["spent"] < of["spend_cap"]
+    return f"{_cap_near(who, of)}: {'a request could have passed it' if short else 'the cap is reached'}, {then}"
 
 
 def _draft(who: str, of: Mapping[str, Any]) -> str:

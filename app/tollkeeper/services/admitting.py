@@ -21,6 +21,7 @@ from tollkeeper.counters.redis import Held, Question, RedisCounters, Spend, Verd
 from tollkeeper.domain.account import Account, CustomerInactive, CustomerUnknown
 from tollkeeper.domain.errors import StoreUnavailable, TollkeeperError
 from tollkeeper.domain.hold import Bound
+from tollkeeper.domain.notice import Notice, cap_refusal_notice
 from tollkeeper.domain.plan import RateLimit
 from tollkeeper.domain.pricing import FINE
 from tollkeeper.domain.refusal import ModelUnpriced, RateLimited, SpendCapReached
@@ -36,6 +37,7 @@ from tollkeeper.storage.memory import Caller, Memory
 from tollkeeper.storage.referee import Case, Referee
 
 SEED_TRIES = 5
+MOST_NOTED = 10_000
 MOST_UNDROPPED = 100_000
 _KINDS = (TokenType.INPUT.value, TokenType.OUTPUT.value)
 
@@ -59,6 +61,10 @@ class Admission:
     @property
     def account(self) -> Account:
         return self.seen.account
+
+
+_Refused = tuple[str, datetime, int | None]
+"""Customer, period and spend cap."""
 
 
 @dataclass(slots=True, eq=False)
@@ -98,6 +104,7 @@ class Admitting:
         self._hold_for = timedelta(seconds=settings.hold_seconds)
         self._asked: Batches[_Asked] = Batches(self._decide_all, patience=budget, late=self._late)
         self._seeding: dict[tuple[str, datetime], asyncio.Task[None]] = {}
+        self._noted: set[_Refused] = set()
         self.undropped: set[UUID] = set()
         """Holds of requests that were turned away while the database did not listen."""
 
@@ -210,7 +217,27 @@ class Admitting:
 
     def _refuse(self, asked: _Asked, refusal: RateLimited | SpendCapReached | ModelUnpriced) -> None:
         resolve(asked.admission, refusal)
+        if isinstance(refusal, SpendCapReached) and asked.seen is not None:
+            self._note_refusal(asked.seen.account, refusal.spent)
         self._later(self._give_back(asked))
+
+    def _note_refusal(self, account: Account, spent: int) -> None:
+        """Have it told that the cap stops requests: once for each customer, period and cap, however many are refused."""
+        about = (account.user_id, account.period.start, account.plan.spend_cap)
+        if about in self._noted:
+            return
+        notice = cap_refusal_notice(account, spent)
+        if notice is not None:
+            if len(self._noted) >= MOST_NOTED:
+                self._noted.clear()  # the database knows what was told, too
+            self._noted.add(about)
+            self._later(self._tell(about, notice))
+
+    async def _tell(self, about: _Refused, notice: Notice) -> None:
+        try:
+            await self.gate.tell(notice, self._clock.now())
+        except StoreUnavailable:
+            self._noted.discard(about)
 
     def _question(self, ask: Ask, account: Account) -> Question | None:
         """What the counters have to decide; None where nothing is to be decided."""

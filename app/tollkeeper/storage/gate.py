@@ -24,6 +24,7 @@ from psycopg.rows import dict_row
 
 from tollkeeper.domain.account import Account, CustomerUnknown
 from tollkeeper.domain.event import UsageEvent
+from tollkeeper.domain.notice import Notice
 from tollkeeper.domain.period import Period, cut, period_of
 from tollkeeper.domain.plan import Plan, version_for
 from tollkeeper.domain.plan_part import WHOLE, part_at
@@ -279,6 +280,12 @@ def _versions(rows: list[tuple[int, str, bool, str | None]]) -> list[_Version]:
     ]
 
 
+_TELL = """
+INSERT INTO notices (kind, user_id, subject, payload, created_at) VALUES (%s, %s, %s, %s::jsonb, %s)
+ON CONFLICT (subject) DO NOTHING
+"""
+
+
 class Gate:
     """The gate of one process: all requests of a batch share one statement."""
 
@@ -316,6 +323,15 @@ class Gate:
 
         async def write(connection: psycopg.AsyncConnection[Any]) -> None:
             await connection.execute("UPDATE holds SET expires_at = %s WHERE id = ANY(%s)", (until, list(holds)))
+
+        await self._wire.run(write)
+
+    async def tell(self, notice: Notice, now: datetime) -> None:
+        """Write a notice of something that is no usage; one that is there already is left alone."""
+
+        async def write(connection: psycopg.AsyncConnection[Any]) -> None:
+            payload = orjson.dumps(notice.payload).decode()
+            await connection.execute(_TELL, (notice.kind, notice.user_id, notice.subject, payload, now))
 
         await self._wire.run(write)
 

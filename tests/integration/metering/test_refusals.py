@@ -143,6 +143,30 @@ def test_a_request_that_could_pass_the_cap_gets_402_with_the_figures(meter: Moun
     assert desk.rows("SELECT * FROM holds") == []
 
 
+def test_requests_refused_near_the_cap_are_told_once_and_a_request_that_is_merely_large_is_not(
+    meter: Mount, desk: Desk
+) -> None:
+    desk.plan('spend_cap = "0.05"')
+    key = desk.customer("alice")
+    middleware = meter(answering(chat_answer(900, 100)))  # one cent each
+    assert send(middleware, key, CHAT | {"max_tokens": 10_000}).status == 402
+    assert desk.rows("SELECT FROM notices") == [], "nothing is spent yet"
+
+    async def work() -> list[int]:
+        before = [(await ask(middleware, key, CHAT)).status for _ in range(4)]
+        return [
+            *before,
+            *[one.status for one in await asyncio.gather(*[ask(middleware, key, CHAT) for _ in range(20)])],
+        ]
+
+    assert run(middleware, work) == [200] * 4 + [402] * 20
+    assert send(middleware, key).status == 402
+    told = desk.rows("SELECT kind, payload FROM notices WHERE kind = 'spend_cap.reached'")
+    assert [(row["payload"]["spent"], row["payload"]["spend_cap"], row["payload"]["at_cap"]) for row in told] == [
+        (4, 5, "block")
+    ]
+
+
 def test_a_new_period_begins_with_nothing_spent(meter: Mount, desk: Desk, clock: FrozenClock) -> None:
 
     desk.plan('spend_cap = "0.02"')

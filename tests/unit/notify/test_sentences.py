@@ -38,6 +38,14 @@ def test_every_kind_is_said_in_one_line(kind: str) -> None:
     assert sentence(kind, "ada", payload) == said
 
 
+def test_a_cap_that_stops_requests_before_its_last_unit_is_told_as_such() -> None:
+    said = sentence("spend_cap.reached", "ada", {**SPEND, "spent": 990, "at_cap": "block"})
+    assert said == (
+        "ada has spent $9.90 of a cap of $10.00 in the period from 2026-11-01: a request could have passed it, "
+        "requests are refused"
+    )
+
+
 def test_a_name_cannot_break_the_line_turn_it_round_or_fill_it() -> None:
     payload, _ = SAID["spend_cap.near"]
     said = sentence("spend_cap.near", "a\u202eb\u2028c" + "x" * 1000, payload)
