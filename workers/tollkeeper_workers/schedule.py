@@ -51,6 +51,14 @@ SCHEDULE = (
     ),
     Entry("tollkeeper.make_partitions", 120, "months ahead stand ready, so that no request has to make one"),
     Entry("tollkeeper.archive_usage", 120, "months behind the retention go one at a time, once all of each is settled"),
+    Entry(
+        "tollkeeper.expire_credits",
+        120,
+        "credit of customers who get no invoice would be shown for ever",
+    ),
+    Entry(
+        "tollkeeper.forget_notices", 120, "what was told more than a year ago is of no use; its log would grow for ever"
+    ),
     Entry("tollkeeper.heartbeat", 1, "a worker can live and hear nothing: this shows that messages come through to it"),
     Entry(
         "tollkeeper.watch",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 from uuid import UUID, uuid4
 
@@ -20,13 +20,16 @@ from tollkeeper.domain.money import BIGINT_MAX
 from tollkeeper.domain.period import Period, period_of, periods_between, utc
 from tollkeeper.domain.pricing import Tariff, rate
 from tollkeeper.domain.usage import Totals
-from tollkeeper.storage.audit import record
-from tollkeeper.storage.credits import Entry, StoredGrant, grants_of, insert_grant
+from tollkeeper.storage.audit import Deed, record, record_all
+from tollkeeper.storage.credits import Entry, StoredGrant, expire_grants, grants_of, insert_grant
 from tollkeeper.storage.customers import load_customer
 from tollkeeper.storage.database import Database
 from tollkeeper.storage.plans import load_plan
 
 MAX_PRIORITY = 1_000
+STILL_LATE = timedelta(days=40)
+"""So long after a grant has expired, usage of the time before it may still come and be paid with it."""
+_EXPIRED_AT_ONCE = 500
 
 Used: TypeAlias = tuple[Tariff, Totals]
 """What was used in a period, or in a plan's part of it, and what it is priced by."""
@@ -93,6 +96,26 @@ def list_grants(database: Database, user_id: str) -> list[StoredGrant]:
     with database.transaction() as connection:
         load_customer(connection, validate_user_id(user_id))
         return grants_of(connection, [user_id])
+
+
+def expire_credits(database: Database, now: datetime) -> int:
+    """Take out what is left of grants that are of no use any more; how many there were.
+
+    An invoice takes out what expired with its period. This is for customers who have none: they keep seeing credit that
+    nothing can be paid with.
+    """
+    expired = 0
+    while True:
+        with database.transaction() as connection:
+            taken = expire_grants(connection, now - STILL_LATE, now, _EXPIRED_AT_ONCE)
+            deeds = [
+                Deed("credit.expired", str(grant_id), user_id, before={"balance": balance}, after={"balance": 0})
+                for grant_id, user_id, balance in taken
+            ]
+            record_all(connection, deeds, now)
+        expired += len(taken)
+        if len(taken) < _EXPIRED_AT_ONCE:
+            return expired
 
 
 @dataclass(frozen=True, slots=True)

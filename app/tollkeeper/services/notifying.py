@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
@@ -30,6 +30,7 @@ from tollkeeper.storage.notices import (
     ListedDelivery,
     claim_delivery,
     drop_stale,
+    forget_notices,
     list_deliveries,
     rest_target,
     retry_deliveries,
@@ -43,6 +44,9 @@ log = logging.getLogger(__name__)
 LEASE = timedelta(minutes=5)
 """After this a delivery under way counts as lost with its process. Longer than any conversation with a server."""
 STALE = timedelta(days=7)
+REMEMBERED = timedelta(days=400)
+"""Longer than any period, so that nothing of one that is open is told anew."""
+_FORGOTTEN_AT_ONCE = 1000
 _SPREAD_AT_ONCE = 500
 _MOST_IN_A_ROW = 3
 
@@ -122,6 +126,12 @@ def retry(database: Database, clock: Clock, delivery_id: UUID | None = None) -> 
         for one in ids:
             record(connection, "delivery.retried", str(one), now)
     return len(ids)
+
+
+def forget_old(database: Database, now: datetime) -> bool:
+    """Remove some notices of more than a year ago of which nothing is left to do; whether there may be more."""
+    with database.transaction() as connection:
+        return forget_notices(connection, now - REMEMBERED, _FORGOTTEN_AT_ONCE) == _FORGOTTEN_AT_ONCE
 
 
 @dataclass

@@ -133,3 +133,30 @@ def grants_of(connection: Connection, users: Sequence[str]) -> list[StoredGrant]
         users=list(users),
     )
     return [StoredGrant(**row) for row in rows]
+
+
+def expire_grants(connection: Connection, before: datetime, now: datetime, limit: int) -> list[tuple[UUID, str, int]]:
+    """Take out what is left of grants that expired before an instant and that no open period can draw on any more.
+
+    Each with its customer and how much that was; at most `limit`, and none that somebody else is drawing on.
+    """
+    rows = all_rows(
+        connection,
+        """
+        WITH due AS MATERIALIZED (
+            SELECT g.id, g.user_id, g.balance, g.expires_at FROM credit_grants AS g
+            WHERE g.balance > 0 AND g.expires_at <= :before AND NOT EXISTS (
+                SELECT FROM usage_periods AS u
+                WHERE u.user_id = g.user_id AND u.period_start < g.expires_at AND u.billed_totals IS NULL)
+            ORDER BY g.id LIMIT :limit FOR UPDATE OF g SKIP LOCKED
+        ), taken AS (
+            INSERT INTO credit_entries (grant_id, kind, amount, period_start, created_at)
+            SELECT id, 'expiry', -balance, expires_at, :now FROM due
+        )
+        SELECT id, user_id, balance FROM due
+        """,
+        before=before,
+        now=now,
+        limit=limit,
+    )
+    return [(row["id"], row["user_id"], row["balance"]) for row in rows]

@@ -271,3 +271,19 @@ def retry_deliveries(connection: Connection, now: datetime, delivery_id: UUID | 
         id=delivery_id,
     )
     return [row["id"] for row in rows]
+
+
+def forget_notices(connection: Connection, before: datetime, limit: int) -> int:
+    """Remove notices from before an instant, with their log, that nobody waits for any more; how many."""
+    return change(
+        connection,
+        """
+        DELETE FROM notices WHERE id IN (
+            SELECT n.id FROM notices AS n
+            WHERE n.created_at < :before AND n.spread_at IS NOT NULL AND NOT EXISTS (
+                SELECT FROM notice_deliveries AS d WHERE d.notice_id = n.id AND d.state = 'pending')
+            ORDER BY n.created_at LIMIT :limit FOR UPDATE OF n SKIP LOCKED)
+        """,
+        before=before,
+        limit=limit,
+    )

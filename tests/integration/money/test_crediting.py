@@ -13,7 +13,7 @@ from integration.closing.ledger import CENT, DECEMBER, JANUARY, NOVEMBER, TIERED
 from integration.money.terminal import Terminal
 from tollkeeper.domain.errors import InvalidInput, NotFound
 from tollkeeper.domain.plan_file import parse_plans
-from tollkeeper.services.crediting import grant, list_grants, tokens_needed
+from tollkeeper.services.crediting import expire_credits, grant, list_grants, tokens_needed
 from tollkeeper.services.previewing import preview
 
 MIDDLE = NOVEMBER + timedelta(days=15)
@@ -220,3 +220,22 @@ def test_the_commands_grant_and_list(ledger: Ledger) -> None:
 def test_nobody_cannot_be_granted_anything(ledger: Ledger) -> None:
     with pytest.raises(NotFound):
         give(ledger, 10)
+
+
+def test_credit_that_expired_is_taken_out_also_where_there_is_no_invoice_and_not_before_late_usage_had_its_time(
+    ledger: Ledger,
+) -> None:
+    ledger.plan(CENT)
+    ledger.customer()
+    give(ledger, 500, expires_at=MIDDLE)
+    give(ledger, 300)
+    assert expire_credits(ledger.database, MIDDLE + timedelta(days=39)) == 0
+    ledger.use(tokens_in=100)  # November is open, and can still be paid with it
+    assert expire_credits(ledger.database, MIDDLE + timedelta(days=40)) == 0
+    ledger.run("DELETE FROM usage_periods")
+    for count in (1, 0):
+        assert expire_credits(ledger.database, MIDDLE + timedelta(days=40)) == count
+    assert left(ledger) == [0, 300]
+    assert entries(ledger) == [("grant", 500), ("grant", 300), ("expiry", -500)]
+    [told] = ledger.rows("SELECT before, after FROM audit_trail WHERE kind = 'credit.expired'")
+    assert (told["before"], told["after"]) == ({"balance": 500}, {"balance": 0})

@@ -248,3 +248,22 @@ def test_a_notice_whose_sender_was_killed_is_sent_by_the_next_once_its_time_is_u
     desk.clock.advance(timedelta(minutes=5))
     assert desk.send(mail) == Delivering(sent=1)
     assert len(inbox.messages) == 1
+
+
+def test_what_was_told_more_than_a_year_ago_is_forgotten_and_what_is_still_to_be_told_is_not(
+    desk: Desk, quota: Ledger, mail: MailChannel, inbox: Inbox
+) -> None:
+    from tollkeeper.services.notifying import forget_old
+
+    quota.use(tokens_in=600_000, at=NOON)
+    desk.send(mail)
+    inbox.answers["RCPT"] = "450 4.2.1 try later"
+    quota.use(tokens_in=250_000, at=NOON)
+    desk.send(mail)
+    forget_old(quota.database, NOON + timedelta(days=400))
+    assert len(quota.rows("SELECT FROM notices")) == 2
+    forget_old(quota.database, NOON + timedelta(days=400, seconds=1))
+    assert [row["threshold"] for row in quota.rows("SELECT payload ->> 'threshold' AS threshold FROM notices")] == [
+        "80"
+    ]
+    assert quota.rows("SELECT outcome FROM notice_attempts") == [{"outcome": "put_off"}]

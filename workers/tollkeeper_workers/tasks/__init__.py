@@ -15,9 +15,10 @@ from tollkeeper_workers.tasks.billing import (
     link_customers,
     report_owed,
 )
-from tollkeeper_workers.tasks.notices import call_hooks, post_to_slack, send_notices
+from tollkeeper_workers.tasks.notices import call_hooks, forget_notices, post_to_slack, send_notices
 from tollkeeper_workers.tasks.upkeep import (
     archive_usage,
+    expire_credits,
     heartbeat,
     make_partitions,
     reconcile,
@@ -36,8 +37,10 @@ TASKS: Mapping[str, Callable[[], None]] = {
         collect_invoices,
         confirm_reports,
         enforce_access,
+        expire_credits,
         follow_invoices,
         follow_plans,
+        forget_notices,
         heartbeat,
         link_customers,
         make_partitions,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tollkeeper.services.notifying import Channel, deliver_due, spread
+from tollkeeper.services.notifying import Channel, deliver_due, forget_old, spread
 from tollkeeper_workers.process import runtime
 from tollkeeper_workers.tasks.pacing import go_on
 
@@ -20,6 +20,12 @@ def post_to_slack() -> None:
 def call_hooks() -> None:
     """Call the endpoints that notices wait for."""
     _deliver(runtime().webhook_channel)
+
+
+def forget_notices() -> None:
+    """Remove notices that are long told."""
+    own = runtime()
+    go_on(own.clock, lambda: forget_old(own.database, own.clock.now()))
 
 
 def _deliver(channel: Channel | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tollkeeper.services import beating, proving, quarantining, retaining, sweeping, watching
+from tollkeeper.services import beating, crediting, proving, quarantining, retaining, sweeping, watching
 from tollkeeper_workers.heart import this_worker
 from tollkeeper_workers.process import runtime
 
@@ -60,3 +60,9 @@ def archive_usage() -> None:
     months, folder = own.settings.retain_months, own.settings.archive_dir
     if months is not None and folder is not None:
         retaining.archive_next(own.database, own.clock.now(), months, folder)
+
+
+def expire_credits() -> None:
+    """Take out what is left of credit that nothing can be paid with any more."""
+    own = runtime()
+    crediting.expire_credits(own.database, own.clock.now())
