@@ -18,17 +18,23 @@ from unit.domain.history import random_history
 
 def main(how_many: int = 10_000, first_seed: int = 0) -> int:
     started = time.monotonic()
-    wrong = events = 0
+    wrong = events = moves = 0
+    currencies: set[str] = set()
     for seed in range(first_seed, first_seed + how_many):
         random = Random(seed)
         history = random_history(random, most_events=30)
         events += len(history.events)
+        moves += len(history.moves)
+        currencies.add(history.plans[0]["currency"])
         for sentence in disagreements(history, random):
             wrong += 1
             print(f"seed {seed}: {sentence}")
         if (seed - first_seed + 1) % 1_000 == 0:
             print(f"{seed - first_seed + 1:,} histories, {events:,} events, {wrong} differences", flush=True)
-    print(f"{how_many:,} histories, {events:,} events, {wrong} differences, {time.monotonic() - started:.0f} s")
+    print(
+        f"{how_many:,} histories in {len(currencies)} currencies, {events:,} events, {moves:,} changes of plan: "
+        f"{wrong} differences, {time.monotonic() - started:.0f} s"
+    )
     return 1 if wrong else 0
 
 
