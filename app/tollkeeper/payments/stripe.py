@@ -64,10 +64,18 @@ class StripePayments:
     is built at the first call in each process, because nothing in the SDK survives a fork.
     """
 
-    def __init__(self, api_key: str, *, api_base: str | None = None, timeout_seconds: float = 15) -> None:
+    def __init__(
+        self,
+        api_key: str,
+        *,
+        api_base: str | None = None,
+        timeout_seconds: float = 15,
+        http_client: stripe.HTTPClient | None = None,
+    ) -> None:
         self._api_key = api_key
         self._api_base = api_base
         self._timeout_seconds = timeout_seconds
+        self._http_client = http_client
         self._client: stripe.StripeClient | None = None
         self._client_of_process: int | None = None
 
@@ -130,6 +138,26 @@ class StripePayments:
             return sum((Decimal(str(one.aggregated_value)) for one in summaries.auto_paging_iter()), Decimal(0))
 
         return self._answer(add_up)
+
+    def has_final_invoice(self, *, customer: str, period_end: datetime) -> bool | Trouble:
+        """Whether Stripe's own invoice over the last second before is past being a draft: one of a subscription's period."""
+        last_second = int(period_end.timestamp()) - 1
+        answer = self.attempt(
+            lambda client: list(
+                client.v1.invoices.list(
+                    {"customer": customer, "created": {"gte": last_second - 3600}, "limit": _PAGE}
+                ).auto_paging_iter()
+            )
+        )
+        if isinstance(answer, Trouble):
+            return answer
+        return any(
+            one.period_start <= last_second < one.period_end
+            and one.status != "draft"
+            and one.parent is not None
+            and one.parent.type == "subscription_details"
+            for one in answer
+        )
 
     def attempt(self, call: Callable[[stripe.StripeClient], Result]) -> Result | Trouble:
         """What a call of the SDK came to: its answer, or what stood in its way. Never raises for either."""
@@ -194,7 +222,7 @@ class StripePayments:
         return stripe.StripeClient(
             self._api_key,
             max_network_retries=0,
-            http_client=stripe.RequestsClient(timeout=self._timeout_seconds),
+            http_client=self._http_client or stripe.RequestsClient(timeout=self._timeout_seconds),
             base_addresses={"api": self._api_base, "meter_events": self._api_base} if self._api_base else {},
         )
 

@@ -179,7 +179,10 @@ class StripeItems:
                 ).auto_paging_iter()
             )
         )
-        return answer if isinstance(answer, Trouble) else [one for one in answer if _is_about(demand, one.metadata)]
+        if isinstance(answer, Trouble):
+            return answer
+        lines = {line.id for line in demand.lines}
+        return [one for one in answer if _is_about(demand, one.metadata) and _line_of(one) in lines]
 
 
 def _add_missing(
@@ -232,12 +235,16 @@ def _sorted_out(
     there: dict[str, stripe.InvoiceItem] = {}
     surplus = []
     for item in sorted(items, key=lambda item: (item.date, item.id)):
-        line = item.metadata[_OUR_LINE] if item.metadata and _OUR_LINE in item.metadata else None
+        line = _line_of(item)
         if _is_about(demand, item.metadata) and line in wanted and line not in there and item.amount == wanted[line]:
             there[line] = item
         else:
             surplus.append(item)
     return there, surplus
+
+
+def _line_of(item: stripe.InvoiceItem) -> str | None:
+    return item.metadata[_OUR_LINE] if item.metadata and _OUR_LINE in item.metadata else None
 
 
 def _standing(invoice: stripe.Invoice) -> Standing:

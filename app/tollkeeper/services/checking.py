@@ -67,7 +67,7 @@ def compare_sums(row: ReconciledPeriod, reader: SumReader) -> None:
     """Stripe's sum lies between what it has acknowledged and all that it may have heard of."""
     groups: defaultdict[tuple[str, str], list[Report]] = defaultdict(list)
     for report in row.reports:
-        if report.stripe_customer_id is not None:
+        if report.stripe_customer_id is not None and report.state != "missed":
             groups[report.event_name, report.stripe_customer_id].append(report)
     for (event_name, customer), group in groups.items():
         total = reader.total(event_name, customer, row.period)

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
-from uuid import UUID
 
 from sqlalchemy import Connection
 
@@ -27,6 +26,7 @@ from tollkeeper.services.noting import note_moves
 from tollkeeper.services.retrying import LONGEST_WAIT, wait_after
 from tollkeeper.storage.collections import (
     Collection,
+    CollectionKey,
     CollectorName,
     claim_collection,
     count_uncollected,
@@ -126,8 +126,8 @@ def collect_owed(
         enter_drafts(connection, default_collector(collectors), now, until)
         note_unknown_there(connection)
         candidates = sendable_collections(connection, only or list(collectors), now, until, limit, insist=insist)
-    for invoice_id in candidates:
-        run.collect(invoice_id)
+    for key in candidates:
+        run.collect(key)
         if run.gave_up:
             break
     with database.transaction() as connection:
@@ -176,9 +176,9 @@ class _Run:
         self.nothing_due = 0
         self.gave_up = False
 
-    def collect(self, invoice_id: UUID) -> None:
+    def collect(self, key: CollectionKey) -> None:
         """Bring one invoice to its collector, from wherever it stands."""
-        claim = self._claim(invoice_id)
+        claim = self._claim(key)
         if claim is None:
             return
         one, was_parked = claim
@@ -186,7 +186,7 @@ class _Run:
         try:
             self._advance(one, start_over=was_parked)
         except _TakenOver:
-            log.info("the collecting of invoice %s is gone on with elsewhere", invoice_id)
+            log.info("the collecting of invoice %s is gone on with elsewhere", key[0])
 
     def follow(self, one: Collection) -> bool:
         """Look at one issued invoice; whether it has moved on."""
@@ -210,15 +210,15 @@ class _Run:
             look_again_at(connection, one.invoice_id, None if settled else self._now + LOOK_AGAIN)
             return _move_on(connection, invoice, found, self._now)
 
-    def _claim(self, invoice_id: UUID) -> tuple[Collection, bool] | None:
+    def _claim(self, key: CollectionKey) -> tuple[Collection, bool] | None:
         """Write down that the invoice is about to be sent, and in which words, before anything is done.
 
         The row, and whether it was parked.
         """
         with self._database.transaction() as connection:
             # The invoice before its ledger row, like everybody who locks both.
-            invoice = lock_invoice(connection, invoice_id)
-            one = claim_collection(connection, invoice_id, self._now, insist=self._insist)
+            invoice = lock_invoice(connection, key[0])
+            one = claim_collection(connection, key, self._now, insist=self._insist)
             if one is None or invoice is None:
                 return None
             if invoice.status != "draft" and one.collector != "stripe_items" and one.first_sent_at is None:

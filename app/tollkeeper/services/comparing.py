@@ -79,3 +79,21 @@ def _compare(row: Remarks, invoice: Invoice, one: Collection, standing: Standing
         row.notes.append(f"{standing.external_id} is paid at {one.collector}, and {invoice.status} here")
     if invoice.status == "paid" and standing.status != "paid":
         row.differences.append(f"invoice {invoice.id} is paid here, and {standing.status} at {one.collector}")
+
+
+def compare_items(row: Remarks, items: Sequence[Collection], collectors: Collectors) -> None:
+    """Items for reports that missed Stripe's own invoice: how far they are, and what Stripe says of them."""
+    for one in items:
+        total = 0 if one.demand is None else one.demand.total
+        row.amount_to_collect += total
+        if one.state == "parked":
+            row.differences.append(f"items over {total} cannot be put on Stripe's next invoice: {one.last_error}")
+        elif one.state != "issued":
+            row.notes.append(f"items over {total} are not with Stripe yet")
+        elif one.collector in collectors and one.demand is not None:
+            answer = collectors[one.collector].find(one.demand, one.external_id)
+            there = answer if isinstance(answer, Trouble) else sum(standing.total for standing in answer)
+            if isinstance(there, int):
+                row.amount_collected = (row.amount_collected or 0) + there
+            if there != total:
+                row.differences.append(f"items over {total} are at Stripe as {there}")

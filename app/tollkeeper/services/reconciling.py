@@ -22,12 +22,12 @@ from tollkeeper.domain.proration import for_part
 from tollkeeper.domain.usage import TOKEN_TYPES, Totals
 from tollkeeper.services.checking import compare_reports, compare_sums, compare_surplus
 from tollkeeper.services.collecting import Collectors
-from tollkeeper.services.comparing import compare_ledger, compare_with_collectors
+from tollkeeper.services.comparing import compare_items, compare_ledger, compare_with_collectors
 from tollkeeper.services.invoicing import by_unit, usage_lines
 from tollkeeper.services.rating import count_waiting
 from tollkeeper.services.reading import SumReader
 from tollkeeper.services.reconciled import ReconciledPeriod
-from tollkeeper.storage.collections import Collection, collections_of
+from tollkeeper.storage.collections import Collection, collections_of, items_of
 from tollkeeper.storage.database import Database, change
 from tollkeeper.storage.event_sums import Counted, count_events, difference, events_without_period
 from tollkeeper.storage.invoices import Invoice, InvoiceLine, invoices_of, usage_lines_of
@@ -97,6 +97,7 @@ def compare_page(
         if reader is not None:
             compare_sums(row, reader)
         compare_with_collectors(row, invoices, ledger, collectors)
+        compare_items(row, [one for one in row.collections if one.part], collectors)
     return [row for row, *_ in found], page[-1].key if len(page) == _PAGE else None
 
 
@@ -119,6 +120,7 @@ def _compare(
     lines, reports = usage_lines_of(connection, parts), reports_of(connection, parts)
     invoices = invoices_of(connection, [stored.key for stored in page])
     ledger = collections_of(connection, [invoice.id for found in invoices.values() for invoice, _ in found])
+    items = items_of(connection, [invoice.id for found in invoices.values() for invoice, _ in found])
     tariffs: dict[tuple[str, int], Tariff] = {}
     for stored in page:
         found = invoices[stored.key]
@@ -129,7 +131,8 @@ def _compare(
                 tariffs[plan] = load_tariff(connection, *plan)
             tariff = for_part(tariffs[plan], part.share)
             row = _row(part, counted[part.key], lines[part.key], reports[part.key])
-            row.collections = [ledger[invoice.id] for invoice, _ in own if invoice.id in ledger]
+            own_ids = {invoice.id for invoice, _ in own}
+            row.collections = [one for one in (*ledger.values(), *items) if one.invoice_id in own_ids]
             _compare_totals(row, part, wrong, now)
             _compare_lines(row, part, tariff, lines[part.key], own)
             compare_reports(row, part, tariff, found if part in stored.collected_parts else (), now)

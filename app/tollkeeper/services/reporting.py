@@ -26,6 +26,7 @@ from tollkeeper.payments.outcome import (
     RateLimited,
     Refused,
 )
+from tollkeeper.services.missing import OwnInvoices, restamped, settle_by_item
 from tollkeeper.services.noting import note_alarm, note_moves
 from tollkeeper.services.owing import next_identifier
 from tollkeeper.services.reading import SumReader, Untold
@@ -39,6 +40,7 @@ from tollkeeper.storage.reports import (
     Sum,
     claim_report,
     count_unacknowledged,
+    lock_reports_of,
     lock_sum,
     note_unknown_to_stripe,
     reject_reported,
@@ -171,6 +173,7 @@ class _Run:
         self._now = now
         self._insist = insist
         self._sums = SumReader(stripe)
+        self._own_invoices = OwnInvoices(stripe)
         self._failures = 0
         self.sent = 0
         self.acknowledged = 0
@@ -178,11 +181,18 @@ class _Run:
         self.gave_up = False
 
     def report(self, candidate: Candidate) -> None:
-        """Send one row, or settle it by reading where it is too late to send it again."""
-        report = self._claim(candidate)
-        if report is not None and self._must_be_read_first(report):
-            report = self._claim(candidate) if self._settle_by_reading(report) else None
-        if report is not None:
+        """Send one row, settle it by reading where Stripe would not know it again, or by an item where it comes too late."""
+        late = self._own_invoices.miss(candidate, self._now)
+        if late is None:
+            log.warning("whether Stripe's own invoice to %s is final is not known: reports wait", candidate.customer)
+            self._count_failure(failed=True)
+            return
+        report, read_first = self._claim(candidate, late=late)
+        if report is not None and read_first:
+            report = self._claim(candidate, late=late)[0] if self._settle_by_reading(report) else None
+        if report is not None and late:
+            self._miss(report)
+        elif report is not None:
             self.sent += 1
             self._record(report, self._send(report))
 
@@ -234,16 +244,21 @@ class _Run:
             connection, kind, report.identifier, self._now, user_id=report.user_id, after=told, reason=report.last_error
         )
 
-    def _claim(self, candidate: Candidate) -> Report | None:
-        """Write down that the row is about to be sent (or read back), and commit that before anything is done."""
+    def _claim(self, candidate: Candidate, *, late: bool) -> tuple[Report | None, bool]:
+        """Write down that the row is about to be sent (or read back), and commit that before anything is done.
+
+        The row, if it is still there to be claimed, and whether it has to be read back first.
+        """
         with self._database.transaction() as connection:
             report = claim_report(connection, candidate, self._now, insist=self._insist)
             if report is None:
-                return None
+                return None, False
+            read_first = self._must_be_read_first(report) or (late and report.first_sent_at is not None)
             # A refusal is stored under its key like any answer.
             key_attempt = report.key_attempt + (report.state == "rejected")
+            report = restamped(report, self._now)
             claimed = replace(report, state="sending", key_attempt=key_attempt, next_attempt_at=self._now + LEASE)
-            if not self._must_be_read_first(report):
+            if not read_first:
                 claimed = replace(
                     claimed,
                     attempts=report.attempts + 1,
@@ -251,7 +266,7 @@ class _Run:
                     last_sent_at=self._now,
                 )
             save_report(connection, claimed, claimed=claimed.attempts)
-            return claimed
+            return claimed, read_first
 
     def _must_be_read_first(self, report: Report) -> bool:
         """Whether Stripe would not know it again: it was sent long ago, or taken once and not counted."""
@@ -273,9 +288,33 @@ class _Run:
             idempotency_key=report.idempotency_key,
         )
 
+    def _count_failure(self, *, failed: bool) -> None:
+        self._failures = self._failures + 1 if failed else 0
+        self.gave_up = self.gave_up or self._failures >= _MOST_FAILURES_IN_A_ROW
+
+    def _miss(self, report: Report) -> None:
+        """Settle what Stripe's own invoice went out without, together with all else of the period that was never sent."""
+        with self._database.transaction() as connection:
+            rows = lock_reports_of(connection, report)
+            others = [row for row in rows if row.id != report.id and row.invoice_id is not None]
+            doubtful = any(_is_doubtful(row) for row in others)
+            if not doubtful:
+                missed = [report, *(row for row in others if row.state == "pending")]
+                log.warning(
+                    "%d reports missed Stripe's own invoice and become items: %s", len(missed), report.identifier
+                )
+                settle_by_item(connection, missed, rows, self._now)
+                for row in missed:
+                    call_off_alarm(connection, row.invoice_id, _rejection(row))
+                    self._record_outcome(connection, replace(row, state="missed"))
+                self.finalize(connection, report.invoice_id)
+        if doubtful:
+            reason = "it missed Stripe's own invoice; what became of others of its period has to be known first"
+            self._put_off(report, reason, wait=LOOK_AGAIN, applied=False)
+
     def _record(self, report: Report, outcome: MeterEventOutcome) -> None:
-        self._failures = self._failures + 1 if isinstance(outcome, OutcomeUnknown | Failed) else 0
-        self.gave_up = isinstance(outcome, RateLimited) or self._failures >= _MOST_FAILURES_IN_A_ROW
+        self._count_failure(failed=isinstance(outcome, OutcomeUnknown | Failed))
+        self.gave_up = self.gave_up or isinstance(outcome, RateLimited)
         match outcome:
             case Accepted():
                 self._acknowledge(report)
@@ -300,7 +339,7 @@ class _Run:
                 self._put_off(report, f"API key: {outcome.message}", wait=LONGEST_WAIT, applied=False)
                 self.gave_up = True
             case Refused():
-                self._reject(report, outcome)
+                self._reject(report, f"HTTP {outcome.status}: {outcome.message}", applied=False)
 
     def _acknowledge(self, report: Report) -> None:
         with self._database.transaction() as connection:
@@ -332,10 +371,11 @@ class _Run:
             if alarm:
                 sound_alarm(connection, report.invoice_id, reason)
 
-    def _reject(self, report: Report, refused: Refused) -> None:
-        reason = f"HTTP {refused.status}: {refused.message}"
+    def _reject(self, report: Report, reason: str, *, applied: bool = True) -> None:
         log.error("Stripe rejects report %s: %s", report.identifier, reason)
-        rejected = replace(_unsent(report), state="rejected", next_attempt_at=None, last_error=reason)
+        rejected = replace(
+            report if applied else _unsent(report), state="rejected", next_attempt_at=None, last_error=reason
+        )
         with self._database.transaction() as connection:
             if save_report(connection, rejected, claimed=report.attempts):
                 self._record_outcome(connection, rejected)
@@ -358,7 +398,10 @@ class _Run:
         """Find out from Stripe's sum what became of a row that Stripe would no longer know again; True: it is to be sent."""
         total = self._sum_of(report)
         if isinstance(total, Untold):
-            self._put_off(report, total.reason, wait=LOOK_AGAIN)
+            if total.gone:
+                self._reject(report, total.reason)
+            else:
+                self._put_off(report, total.reason, wait=LOOK_AGAIN)
             return False
         with self._database.transaction() as connection:
             rows = same_sum(connection, report)

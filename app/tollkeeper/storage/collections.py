@@ -15,6 +15,8 @@ from tollkeeper.domain.demand import Demand
 from tollkeeper.storage.database import all_rows, change, first_row
 
 CollectorName: TypeAlias = Literal["stripe", "stripe_items", "paystack"]
+CollectionKey: TypeAlias = tuple[UUID, int]
+"""(invoice_id, part)"""
 CollectionState: TypeAlias = Literal["pending", "sending", "issued", "nothing_due", "parked"]
 
 
@@ -27,6 +29,8 @@ class Collection:
     """
 
     invoice_id: UUID
+    part: int = 0
+    """0 but for items that were found to be owed after the close."""
     user_id: str
     collector: CollectorName
     demand: Demand | None = None
@@ -44,13 +48,14 @@ class Collection:
     @property
     def key(self) -> str:
         """What idempotency keys of calls about it begin with."""
-        return f"inv:{self.invoice_id}:{self.key_attempt}"
+        part = f":{self.part}" if self.part else ""
+        return f"inv:{self.invoice_id}{part}:{self.key_attempt}"
 
 
 # Which column of `customers` a collector knows the customer by.
 _CUSTOMER = {"stripe": "stripe_customer_id", "stripe_items": "stripe_customer_id", "paystack": "email"}
 _COLUMNS = """
-o.invoice_id, o.user_id, o.collector, o.demand, o.external_id, o.state, o.key_attempt, o.attempts, o.first_sent_at,
+o.invoice_id, o.part, o.user_id, o.collector, o.demand, o.external_id, o.state, o.key_attempt, o.attempts, o.first_sent_at,
 o.last_sent_at, o.next_attempt_at, o.issued_at, o.last_error, o.created_at
 """
 _SENDABLE = """
@@ -79,7 +84,7 @@ def enter_drafts(connection: Connection, default: CollectorName | None, now: dat
           AND coalesce(p.collector, :default) IS NOT NULL
           AND NOT EXISTS (SELECT FROM collections AS o WHERE o.invoice_id = i.id)
         ORDER BY i.created_at, i.id LIMIT 1000
-        ON CONFLICT (invoice_id) DO NOTHING
+        ON CONFLICT (invoice_id, part) DO NOTHING
         """,
         default=default,
         now=now,
@@ -92,14 +97,15 @@ def insert_collections(connection: Connection, collections: Iterable[Collection]
     change(
         connection,
         """
-        INSERT INTO collections (invoice_id, user_id, collector, demand, created_at)
+        INSERT INTO collections (invoice_id, part, user_id, collector, demand, created_at)
         SELECT r.* FROM json_to_recordset(CAST(:rows AS json)) AS r(
-            invoice_id uuid, user_id text, collector text, demand jsonb, created_at timestamptz)
+            invoice_id uuid, part smallint, user_id text, collector text, demand jsonb, created_at timestamptz)
         """,
         rows=json.dumps(
             [
                 {
                     "invoice_id": str(one.invoice_id),
+                    "part": one.part,
                     "user_id": one.user_id,
                     "collector": one.collector,
                     "demand": None if one.demand is None else one.demand.to_json(),
@@ -113,34 +119,36 @@ def insert_collections(connection: Connection, collections: Iterable[Collection]
 
 def sendable_collections(
     connection: Connection, collectors: Sequence[str], now: datetime, until: datetime, limit: int, *, insist: bool
-) -> list[UUID]:
+) -> list[CollectionKey]:
     """What can be collected now, the oldest period first; `insist` takes what waits for a later attempt, and what is parked."""
     rows = all_rows(
         connection,
         f"""
-        SELECT o.invoice_id FROM collections AS o
+        SELECT o.invoice_id, o.part FROM collections AS o
         JOIN invoices AS i ON i.id = o.invoice_id JOIN customers AS c ON c.user_id = o.user_id
         WHERE {_SENDABLE_IF_ASKED if insist else _SENDABLE} AND ({_KNOWN})
           AND o.collector = ANY(:collectors) AND i.period_end <= :until
-        ORDER BY i.period_end, o.user_id, o.invoice_id LIMIT :limit
+        ORDER BY i.period_end, o.user_id, o.invoice_id, o.part LIMIT :limit
         """,  # noqa: S608 - put together from constants
         collectors=list(collectors),
         now=now,
         until=until,
         limit=limit,
     )
-    return [row["invoice_id"] for row in rows]
+    return [(row["invoice_id"], row["part"]) for row in rows]
 
 
-def claim_collection(connection: Connection, invoice_id: UUID, now: datetime, *, insist: bool) -> Collection | None:
+def claim_collection(connection: Connection, key: CollectionKey, now: datetime, *, insist: bool) -> Collection | None:
     """Lock a row that can still be sent, or None."""
     row = first_row(
         connection,
         f"""
         SELECT {_COLUMNS} FROM collections AS o
-        WHERE o.invoice_id = :id AND {_SENDABLE_IF_ASKED if insist else _SENDABLE} FOR UPDATE SKIP LOCKED
+        WHERE o.invoice_id = :id AND o.part = :part AND {_SENDABLE_IF_ASKED if insist else _SENDABLE}
+        FOR UPDATE SKIP LOCKED
         """,  # noqa: S608 - put together from constants
-        id=invoice_id,
+        id=key[0],
+        part=key[1],
         now=now,
     )
     return None if row is None else _collection(row)
@@ -169,7 +177,7 @@ def save_collection(connection: Connection, one: Collection, *, claimed: int) ->
             SET demand = CAST(:demand AS jsonb), external_id = :external_id, state = :state, key_attempt = :key_attempt,
                 attempts = :attempts, first_sent_at = :first_sent_at, last_sent_at = :last_sent_at,
                 next_attempt_at = :next_attempt_at, issued_at = :issued_at, last_error = :last_error
-            WHERE invoice_id = :invoice_id AND state IN ('pending', 'sending', 'parked')
+            WHERE invoice_id = :invoice_id AND part = :part AND state IN ('pending', 'sending', 'parked')
               AND (attempts <= :claimed OR :state = 'issued')
             """,
             claimed=claimed,
@@ -184,8 +192,9 @@ def is_still_mine(connection: Connection, one: Collection) -> bool:
     """Whether nobody has taken over what was claimed."""
     found = first_row(
         connection,
-        "SELECT FROM collections WHERE invoice_id = :id AND state = 'sending' AND attempts = :attempts",
+        "SELECT FROM collections WHERE invoice_id = :id AND part = :part AND state = 'sending' AND attempts = :attempts",
         id=one.invoice_id,
+        part=one.part,
         attempts=one.attempts,
     )
     return found is not None
@@ -195,7 +204,7 @@ def look_again_at(connection: Connection, invoice_id: UUID, at: datetime | None)
     """When to look again at an invoice that is issued; None where there is nothing more to see."""
     change(
         connection,
-        "UPDATE collections SET next_attempt_at = :at WHERE invoice_id = :id AND state = 'issued'",
+        "UPDATE collections SET next_attempt_at = :at WHERE invoice_id = :id AND part = 0 AND state = 'issued'",
         id=invoice_id,
         at=at,
     )
@@ -206,7 +215,7 @@ def reopen_collection(connection: Connection, invoice_id: UUID) -> bool:
     return (
         change(
             connection,
-            "UPDATE collections SET state = 'pending', next_attempt_at = NULL WHERE invoice_id = :id AND state = 'issued'",
+            "UPDATE collections SET state = 'pending', next_attempt_at = NULL WHERE invoice_id = :id AND part = 0 AND state = 'issued'",
             id=invoice_id,
         )
         == 1
@@ -230,13 +239,23 @@ def issued_to_look_at(connection: Connection, collectors: Sequence[str], now: da
 
 
 def collections_of(connection: Connection, invoices: Iterable[UUID]) -> dict[UUID, Collection]:
-    """What is known of collecting some invoices."""
+    """What is known of collecting some invoices: what was to be collected from the close on."""
     rows = all_rows(
         connection,
-        f"SELECT {_COLUMNS} FROM collections AS o WHERE o.invoice_id = ANY(:ids)",  # noqa: S608 - from constants
+        f"SELECT {_COLUMNS} FROM collections AS o WHERE o.invoice_id = ANY(:ids) AND o.part = 0",  # noqa: S608 - from constants
         ids=list(invoices),
     )
     return {row["invoice_id"]: _collection(row) for row in rows}
+
+
+def items_of(connection: Connection, invoices: Iterable[UUID]) -> list[Collection]:
+    """Items that were found to be owed for some invoices after the close, in their order."""
+    rows = all_rows(
+        connection,
+        f"SELECT {_COLUMNS} FROM collections AS o WHERE o.invoice_id = ANY(:ids) AND o.part > 0 ORDER BY o.part",  # noqa: S608 - from constants
+        ids=list(invoices),
+    )
+    return [_collection(row) for row in rows]
 
 
 def collection_named(connection: Connection, collector: str, external_id: str) -> Collection | None:
@@ -287,6 +306,6 @@ def _collection(row: dict[str, Any]) -> Collection:
 
 
 _CHANGING = (
-    "invoice_id", "external_id", "state", "key_attempt", "attempts", "first_sent_at", "last_sent_at", "next_attempt_at",
+    "invoice_id", "part", "external_id", "state", "key_attempt", "attempts", "first_sent_at", "last_sent_at", "next_attempt_at",
     "issued_at", "last_error",
 )  # fmt: skip

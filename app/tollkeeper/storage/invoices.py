@@ -241,7 +241,7 @@ def finalize_reported(connection: Connection, now: datetime, invoice_id: UUID | 
                OR EXISTS (SELECT FROM collections AS o WHERE o.invoice_id = i.id))
           AND (CAST(:id AS uuid) IS NULL OR i.id = :id)
           AND NOT EXISTS (SELECT FROM stripe_reports AS r
-                          WHERE r.invoice_id = i.id AND r.state NOT IN ('acknowledged', 'confirmed'))
+                          WHERE r.invoice_id = i.id AND r.state NOT IN ('acknowledged', 'confirmed', 'missed'))
           AND NOT EXISTS (SELECT FROM collections AS o
                           WHERE o.invoice_id = i.id AND o.state NOT IN ('issued', 'nothing_due'))
         RETURNING {_COLUMNS}

@@ -18,7 +18,7 @@ from tollkeeper.storage.periods import PeriodKey
 
 OVERDUE = timedelta(minutes=45)
 """Stripe finalizes an hour after a period's end: what is not acknowledged by then needs somebody to look at it."""
-ReportState: TypeAlias = Literal["pending", "sending", "acknowledged", "confirmed", "rejected"]
+ReportState: TypeAlias = Literal["pending", "sending", "acknowledged", "confirmed", "rejected", "missed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,8 @@ class Report:
     """A row of `stripe_reports`: one quantity that Stripe is told once.
 
     `sending` is a call under way; `next_attempt_at` is then when its sender counts as lost. A row that was sent and has no
-    answer is `pending` again with `first_sent_at` set.
+    answer is `pending` again with `first_sent_at` set. `missed` is one that Stripe's own invoice went out without: an item has
+    its money.
     """
 
     id: UUID
@@ -93,10 +94,14 @@ class Sum:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A row that looks as if it can be sent."""
+    """A row that looks as if it can be sent. `customer` is Stripe's name for the customer, `closed` whether there is an invoice."""
 
     id: UUID
     user_id: str
+    customer: str
+    period_end: datetime
+    timestamp: datetime
+    closed: bool
 
 
 _COLUMNS = """
@@ -209,7 +214,9 @@ def sendable_reports(
     rows = all_rows(
         connection,
         f"""
-        SELECT r.id, r.user_id FROM stripe_reports AS r JOIN customers AS c ON c.user_id = r.user_id
+        SELECT r.id, r.user_id, coalesce(CASE WHEN r.state <> 'rejected' THEN r.stripe_customer_id END, c.stripe_customer_id,
+               r.stripe_customer_id) AS customer, r.period_end, r.timestamp, r.invoice_id IS NOT NULL AS closed
+        FROM stripe_reports AS r JOIN customers AS c ON c.user_id = r.user_id
         WHERE ({_SENDABLE_IF_ASKED if insist else _SENDABLE}) AND {_OVER} <= :until
           AND coalesce(c.stripe_customer_id, r.stripe_customer_id) IS NOT NULL
         ORDER BY {_OVER}, r.user_id, r.revision, r.model_id, r.token_type LIMIT :limit
@@ -263,7 +270,7 @@ def save_report(connection: Connection, report: Report, *, claimed: int) -> bool
             connection,
             """
             UPDATE stripe_reports
-            SET identifier = :identifier, stripe_customer_id = :stripe_customer_id, state = :state,
+            SET identifier = :identifier, "timestamp" = :timestamp, stripe_customer_id = :stripe_customer_id, state = :state,
                 key_attempt = :key_attempt, attempts = :attempts,
                 first_sent_at = :first_sent_at, last_sent_at = :last_sent_at, next_attempt_at = :next_attempt_at,
                 acknowledged_at = :acknowledged_at, last_error = :last_error
@@ -293,6 +300,29 @@ def same_sum(connection: Connection, report: Report) -> list[Report]:
         customer=report.stripe_customer_id,
     )
     return [_report(row) for row in rows]
+
+
+def lock_reports_of(connection: Connection, report: Report) -> list[Report]:
+    """All rows about the same customer's period, itself too, locked."""
+    rows = all_rows(
+        connection,
+        f"""
+        SELECT {_COLUMNS} FROM stripe_reports AS r
+        WHERE r.user_id = :user AND r.period_start = :start ORDER BY r.id FOR UPDATE
+        """,  # noqa: S608 - put together from constants
+        user=report.user_id,
+        start=report.period.start,
+    )
+    return [_report(row) for row in rows]
+
+
+def mark_missed(connection: Connection, ids: Iterable[UUID]) -> None:
+    """Note that Stripe's own invoice went out without some locked rows, and that they are settled by an item."""
+    change(
+        connection,
+        "UPDATE stripe_reports SET state = 'missed', next_attempt_at = NULL, last_error = NULL WHERE id = ANY(:ids)",
+        ids=list(ids),
+    )
 
 
 def note_unknown_to_stripe(connection: Connection, until: datetime) -> int:
@@ -348,7 +378,8 @@ def sums_to_confirm(connection: Connection, now: datetime, settled: datetime, li
           AND NOT EXISTS (
             SELECT FROM stripe_reports AS other
             WHERE other.user_id = r.user_id AND other.event_name = r.event_name AND other.period_start = r.period_start
-              AND other.state NOT IN ('acknowledged', 'confirmed'))
+              AND other.state NOT IN ('acknowledged', 'confirmed', 'missed'))
+          AND r.state <> 'missed'
         GROUP BY r.user_id, r.stripe_customer_id, r.event_name, r.period_start, r.period_end
         HAVING max(r.acknowledged_at) <= :settled
         ORDER BY max(r.acknowledged_at) LIMIT :limit
@@ -442,8 +473,8 @@ def _report_json(report: Report) -> dict[str, Any]:
 
 
 _CHANGING = (
-    "id", "identifier", "stripe_customer_id", "state", "key_attempt", "attempts", "first_sent_at", "last_sent_at", "next_attempt_at",
-    "acknowledged_at", "last_error",
+    "id", "identifier", "timestamp", "stripe_customer_id", "state", "key_attempt", "attempts", "first_sent_at",
+    "last_sent_at", "next_attempt_at", "acknowledged_at", "last_error",
 )  # fmt: skip
 _OF_CUSTOMER = """
 WHERE user_id = :user AND event_name = :event_name AND period_start = :start AND stripe_customer_id = :customer

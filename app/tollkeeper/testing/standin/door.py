@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from starlette.requests import Request
@@ -31,6 +31,8 @@ class Door(ABC):
     def __init__(self) -> None:
         self.faults = Faults()
         self.calls: list[CallRecord] = []
+        self.pause: Callable[[float], Awaitable[None]] = asyncio.sleep
+        """How a call that hangs lets its seconds pass."""
 
     @abstractmethod
     def record(self, request: Request) -> CallRecord:
@@ -69,7 +71,7 @@ class Door(ABC):
             return deed()
         record.fault = fault.kind.value
         if fault.kind is FaultKind.HANG_BEFORE:
-            await asyncio.sleep(fault.seconds)
+            await self.pause(fault.seconds)
             return deed()
         if fault.kind is FaultKind.ERROR_AFTER:
             deed()
@@ -85,7 +87,7 @@ class Door(ABC):
             return Answer(429, self.trouble(429).body, wait)
         answer = await self.answer(request, record)
         if fault and kind is FaultKind.HANG_AFTER:
-            await asyncio.sleep(fault.seconds)
+            await self.pause(fault.seconds)
         if kind is FaultKind.DROP_AFTER:
             record.status = answer.status
             return None

@@ -20,6 +20,7 @@ from tollkeeper.testing.stripe_standin.account import Account, Body, Rules
 from tollkeeper.testing.stripe_standin.control import DEEDS
 from tollkeeper.testing.stripe_standin.delivery import new_event, send
 from tollkeeper.testing.stripe_standin.door import StripeDoor
+from tollkeeper.testing.stripe_standin.in_process import InProcessClient
 from tollkeeper.testing.stripe_standin.life import Life
 from tollkeeper.testing.stripe_standin.resources import (
     connect,
@@ -60,6 +61,10 @@ class StripeStandIn(Life, Handles):
         self._account = Account(clock, Ids(seed), rules or Rules())
         self._door = StripeDoor(self._account, api_key, restricted_keys or {})
         self.app: ASGIApp = Router(routes=[*control_routes(self, DEEDS), Route("/{path:path}", self._door)])
+
+    def http_client(self) -> InProcessClient:
+        """For a `StripePayments` in this process: calls without a socket, and hung ones that end when they are told to."""
+        return InProcessClient(self._door)
 
     # What is there
 
