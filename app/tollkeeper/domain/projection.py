@@ -46,3 +46,15 @@ def projected_amount(parts: Iterable[tuple[Tariff, Totals, Period]], period: Per
     return bigint(
         sum(usage_amount(tariff, projected_totals(totals, used, span, period, at)) for tariff, totals, span in parts)
     )
+
+
+def cap_reached_at(spent: int, cap: int, period: Period, at: datetime) -> datetime | None:
+    """About when spend comes to the cap at the present rate, without regard to tiers; None where not in this period.
+
+    Neither is it said of a cap that is reached already, or of a period that has just begun or is over.
+    """
+    at = utc(at, "at")
+    if not period.start < at < period.end or not 0 < spent < cap:
+        return None
+    reached = period.start + timedelta(microseconds=(at - period.start) // _TICK * cap // spent)
+    return reached if reached < period.end else None

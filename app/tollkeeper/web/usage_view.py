@@ -12,6 +12,7 @@ from typing import Any
 from tollkeeper.domain.currency import display, shown_decimals
 from tollkeeper.domain.money import round_half_away
 from tollkeeper.domain.period import period_of
+from tollkeeper.domain.projection import cap_reached_at
 from tollkeeper.domain.usage import COMPUTE_MINUTES, REQUESTS, TOKEN_TYPES
 from tollkeeper.plain import number
 from tollkeeper.services.presenting import Presentation
@@ -64,6 +65,7 @@ def usage_view(it: Presentation, now: datetime, say: Say) -> dict[str, Any]:
         "days_left": (current.period_end - now).days if now < current.period_end else None,
         "quota": meter(current.tokens, it.projected_tokens, usage.quota_tokens) if usage.quota_tokens else None,
         "cap": None if usage.spend_cap is None else meter(current.spent, _heading(it), usage.spend_cap),
+        "cap_at": None if usage.spend_cap is None else cap_reached_at(current.spent, usage.spend_cap, it.period, now),
         "meters": meters,
         "meter_names": METER_NAMES,
         "models": models[:MOST_MODELS],

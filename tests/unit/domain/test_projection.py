@@ -9,7 +9,7 @@ import pytest
 
 from tollkeeper.domain.period import Period
 from tollkeeper.domain.pricing import Price, Tariff, Tier
-from tollkeeper.domain.projection import projected_amount, projected_totals
+from tollkeeper.domain.projection import cap_reached_at, projected_amount, projected_totals
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 NOVEMBER = Period(START, datetime(2026, 12, 1, tzinfo=UTC))
@@ -47,3 +47,20 @@ def test_where_the_plan_changes_each_part_gets_what_is_to_come_in_its_time() -> 
     used: list[dict[tuple[str, str], Decimal | int]] = [{("m", "input"): 60}, {("m", "input"): 40}, {}]
     parts = list(zip([CENT, two_cents, CENT], used, spans, strict=True))
     assert projected_amount(parts, NOVEMBER, START + timedelta(days=10)) == 60 + 2 * (40 + 50) + 150
+
+
+@pytest.mark.parametrize(
+    ("days", "spent", "cap", "reached"),
+    [
+        (10, 100, 200, 20),  # as much again takes as long again
+        (10, 100, 299, 29.9),
+        (10, 100, 300, None),  # at the very end: the next period's
+        (10, 0, 300, None),
+        (10, 300, 300, None),  # reached already
+        (0, 100, 300, None),  # no time has passed
+        (30, 100, 300, None),  # over
+    ],
+)
+def test_the_cap_is_reached_where_the_rate_so_far_leads(days: int, spent: int, cap: int, reached: float | None) -> None:
+    expected = None if reached is None else START + timedelta(days=reached)
+    assert cap_reached_at(spent, cap, NOVEMBER, START + timedelta(days=days)) == expected
