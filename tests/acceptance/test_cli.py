@@ -270,6 +270,21 @@ def test_the_key_is_the_last_line_printed_and_only_its_hash_is_kept(ada: Termina
     assert (listed["prefix"], listed["revoked_at"]) == (key[:11], "2026-11-15T12:00:00Z")
 
 
+def test_a_key_is_replaced_and_works_on_for_the_overlap(ada: Terminal) -> None:
+    old = ada("keys", "issue", "ada").stdout.strip()
+    rotated = ada("keys", "rotate", old[:11], "--overlap", "36h")
+    new = rotated.stdout.strip()
+
+    assert looks_like_key(new)
+    assert f"{old[:11]}… of ada works until 2026-11-17T00:00:00Z" in rotated.stderr
+    assert [key["revoked_at"] for key in ada.json("keys", "list", "ada")] in (
+        ["2026-11-17T00:00:00Z", None],
+        [None, "2026-11-17T00:00:00Z"],
+    )
+    assert ada("keys", "revoke", old).stdout == f"{old[:11]}… of ada: revoked\n"
+    assert "such as 24h" in ada("keys", "rotate", new, "--overlap", "soon", exit_code=2).stderr
+
+
 def test_a_key_for_nobody_is_a_mistake(ada: Terminal) -> None:
     assert ada("keys", "issue", "bob", exit_code=2).stderr == "tollkeeper: no customer 'bob'\n"
 

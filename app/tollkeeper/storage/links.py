@@ -26,7 +26,18 @@ class Link:
 
 
 def note_unlinked(connection: Connection, collect: str, now: datetime, limit: int) -> int:
-    """A row for customers whom Stripe is to bill and does not know; how many. `collect` is for plans that do not say."""
+    """A row for customers whom Stripe is to bill and does not know; how many. `collect` is for plans that do not say.
+
+    Who was refused is tried again with another address.
+    """
+    change(
+        connection,
+        """
+        UPDATE stripe_links AS l SET state = 'pending', email = c.email, next_attempt_at = :now FROM customers AS c
+        WHERE c.user_id = l.user_id AND l.state = 'refused' AND l.email IS DISTINCT FROM c.email
+        """,
+        now=now,
+    )
     return change(
         connection,
         """

@@ -70,6 +70,7 @@ def waiting_for_a_person(connection: Connection) -> dict[str, int]:
                (SELECT count(*) FROM collections WHERE state = 'parked') AS "invoices that nobody collects",
                (SELECT count(*) FROM invoices WHERE alarm IS NOT NULL) AS "invoices with an alarm",
                (SELECT count(*) FROM webhook_events WHERE state = 'failed') AS "failed webhook events",
+               (SELECT count(*) FROM stripe_links WHERE state = 'refused') AS "customers whom Stripe refuses",
                (SELECT count(*) FROM notice_deliveries WHERE state = 'parked')
                    AS "notices given up (tollkeeper notices list --state parked)",
                (SELECT count(*) FROM customers WHERE email_refused_at IS NOT NULL)

@@ -76,6 +76,17 @@ def test_too_many_calls_wait_as_long_as_stripe_asks(shop: Shop, payer: str) -> N
     assert link(shop).linked == 1
 
 
+def test_who_is_refused_waits_for_a_person_and_is_tried_again_with_another_address(shop: Shop, payer: str) -> None:
+    shop.standin.inject("error_before", method="POST", path="/v1/customers", status=400)
+    assert link(shop).linked == 0
+    shop.clock.advance(timedelta(days=1))
+    assert link(shop).linked == 0
+    assert shop.ledger.rows("SELECT state FROM stripe_links") == [{"state": "refused"}]
+    shop.ledger.run("UPDATE customers SET email = 'grace@example.com' WHERE user_id = 'grace'")
+    assert link(shop).linked == 1
+    assert shop.made_at_stripe("grace") == 1
+
+
 def test_adding_a_customer_does_not_need_stripe(shop: Shop) -> None:
     calls = len(shop.standin.calls())
     shop.ledger.customer("grace", "pro", since=shop.clock.now())
