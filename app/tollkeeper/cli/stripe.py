@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -133,6 +133,32 @@ def report(as_of: datetime | None) -> None:
     )
     if done.unacknowledged:
         click.get_current_context().exit(1)
+
+
+@stripe.command("catch-up")
+@click.option("--since", type=INSTANT, help="From this instant on; three days ago if left out. Stripe keeps 30 days.")
+def catch_up(since: datetime | None) -> None:
+    """Read at Stripe what no webhook has brought, after an outage of days or while no endpoint is reached.
+
+    Can be repeated at any time: what was heard of before is not heard again.
+    """
+    from tollkeeper.payments.stripe_catalog import SNAPSHOT_EVENTS
+    from tollkeeper.services import catching_up
+
+    here = runtime()
+    _need_stripe("to read events at Stripe")
+    assert here.selling is not None
+    now = here.clock.now()
+    with working("Reading at Stripe"):
+        done = catching_up.catch_up(
+            here.database,
+            here.payment_side,
+            here.selling,
+            types=SNAPSHOT_EVENTS,
+            since=since or now - timedelta(days=3),
+            now=now,
+        )
+    click.echo(f"events {done.seen} new {done.new}")
 
 
 @stripe.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -98,6 +98,18 @@ class InvoiceEvent:
         """What was paid of what was due, where that is less."""
         due, paid = self._value.get("amount_due"), self._value.get("amount_paid")
         return (paid, due) if type(due) is int and type(paid) is int and paid < due else None
+
+    def differences(self, total: int, fees: int, currency: str, status: str) -> Iterator[str]:
+        """What of its money is not as on our invoice over `total`, of which `fees`: amount, currency, what was paid of it."""
+        theirs, ours, what = self.total, total, ""
+        if self.usage_total is not None:
+            theirs, ours, what = self.usage_total, total - fees, " of usage"
+        stated = self.currency or currency
+        if theirs is not None and (theirs, stated) != (ours, currency):
+            yield f"Stripe's {self.id} is over {theirs} {stated}{what}, ours over {ours} {currency}{what}"
+        if status == "paid" and self.shortfall is not None:
+            paid, due = self.shortfall
+            yield f"Stripe's {self.id} was paid {paid} of {due} {stated}"
 
 
 def _is_of_subscription(line: Mapping[str, Any]) -> bool:

@@ -5,7 +5,7 @@ Everything that is made carries our own name for it in its metadata and is looke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -139,6 +139,14 @@ class StripeSelling:
             lambda client: client.v1.invoice_payments.list({"payment": payment, "limit": 1}).data
         )
         return None if not found else _id_of(found[0].invoice)
+
+    def events_since(self, types: Sequence[str], since: datetime) -> list[dict[str, Any]]:
+        """All that happened since an instant, oldest first; Stripe keeps 30 days of it."""
+        params: Any = {"types": list(types), "created": {"gte": int(since.timestamp())}, "limit": _PAGE}
+        found = self._payments.ask(
+            lambda client: [one.to_dict(for_json=True) for one in client.v1.events.list(params).auto_paging_iter()]
+        )
+        return found[::-1]
 
     def thin_event(self, event_id: str) -> dict[str, Any] | None:
         """What a thin event is about, None where Stripe knows none."""

@@ -7,7 +7,7 @@ over from an event: where it says another amount than ours, ours stays and an al
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -106,6 +106,19 @@ def receive_stripe(
     `InvalidInput` for what is not a proper event for us, and `StoreUnavailable` where it could not be stored.
     """
     event = verify_stripe(body, header, secret, now)
+    return take_stripe_event(database, event, now=now, livemode=livemode, side=side, at_once=at_once)
+
+
+def take_stripe_event(
+    database: Database,
+    event: dict[str, Any],
+    *,
+    now: datetime,
+    livemode: bool | None = None,
+    side: PaymentSide = ALONE,
+    at_once: bool = True,
+) -> Received:
+    """The same for an event that is known to be Stripe's, such as one that was read there."""
     event_id, event_type = plain_text(event.get("id", ""), "id"), plain_text(event.get("type", ""), "type")
     if livemode is not None and isinstance(event.get("livemode"), bool) and event["livemode"] is not livemode:
         raise WrongMode(event["livemode"])
@@ -272,21 +285,8 @@ def _compare(
     connection: Connection, invoice: Invoice, about: InvoiceEvent, status: InvoiceStatus, now: datetime
 ) -> None:
     """Note on the invoice where Stripe's money is not ours."""
-    for alarm in _differences(connection, invoice, about, status):
+    fees = sum(line.amount for line in lines_of(connection, invoice.id) if line.kind == "base_fee")
+    for alarm in about.differences(invoice.total_amount, fees, invoice.currency, status):
         log.error("invoice %s: %s", invoice.id, alarm)
         sound_alarm(connection, invoice.id, alarm)
         note_alarm(connection, f"invoice {invoice.id}: {alarm}", now, user_id=invoice.user_id)
-
-
-def _differences(connection: Connection, invoice: Invoice, about: InvoiceEvent, status: InvoiceStatus) -> Iterator[str]:
-    """What of Stripe's money is not as on our invoice: the amount, the currency, and what was paid of it."""
-    theirs, ours, what = about.total, invoice.total_amount, ""
-    if about.usage_total is not None:
-        fees = sum(line.amount for line in lines_of(connection, invoice.id) if line.kind == "base_fee")
-        theirs, ours, what = about.usage_total, invoice.total_amount - fees, " of usage"
-    currency = about.currency or invoice.currency
-    if theirs is not None and (theirs, currency) != (ours, invoice.currency):
-        yield f"Stripe's {about.id} is over {theirs} {currency}{what}, ours over {ours} {invoice.currency}{what}"
-    if status == "paid" and about.shortfall is not None:
-        paid, due = about.shortfall
-        yield f"Stripe's {about.id} was paid {paid} of {due} {currency}"

@@ -12,6 +12,8 @@ import pytest
 
 from integration.closing.ledger import DECEMBER
 from integration.stripe_setup.shop import SECRET, Shop
+from tollkeeper.payments.stripe_catalog import SNAPSHOT_EVENTS
+from tollkeeper.services.catching_up import CaughtUp, catch_up
 from tollkeeper.services.dunning import enforce_access
 from tollkeeper.services.receiving import ForeignAccount, receive_stripe
 from tollkeeper.services.reporting import report_owed
@@ -309,6 +311,21 @@ class TestHostileAndForeign:
     def test_one_that_names_a_subscription_of_somebody_else_is_ignored(self, shop: Shop) -> None:
         about = {"id": "sub_of_nobody", "object": "subscription"}
         assert shop.tell([shop.standin.event("customer.subscription.updated", about)]) == ["ignored"]
+
+
+def test_what_no_webhook_brought_is_read_at_stripe_and_heard_once(shop: Shop) -> None:
+    shop.standin.complete_checkout(shop.checkout().session_id)
+    shop.clock.advance(10 * DAY)
+
+    def read() -> CaughtUp:
+        now = shop.clock.now()
+        return catch_up(
+            shop.ledger.database, shop.side, shop.selling, types=SNAPSHOT_EVENTS, since=now - 11 * DAY, now=now
+        )
+
+    assert read() == CaughtUp(2, 2)
+    assert shop.customer()["plan_id"] == "pro"
+    assert read() == CaughtUp(2, 0)
 
 
 def test_either_of_two_secrets_is_good(shop: Shop) -> None:
