@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 GROUP_BY = """
-SELECT count(*) FROM (
-    SELECT user_id, model_id, sum(tokens_in), sum(tokens_out), sum(cached_tokens_in), sum(cost_units), count(*)
+SELECT count(*), sum(input), sum(output), sum(cached), sum(cost), sum(requests) FROM (
+    SELECT user_id, model_id, sum(tokens_in) AS input, sum(tokens_out) AS output, sum(cached_tokens_in) AS cached,
+           sum(cost_units) AS cost, count(*) AS requests
     FROM usage_events WHERE "timestamp" >= %(start)s AND "timestamp" < %(end)s GROUP BY user_id, model_id) AS summed
 """
-"""What a month used, the way one writes it first; one row leaves the server, so that only the counting is timed."""
+"""What a month used, the way one writes it first; one row leaves the server, so that only the counting is timed.
+Each sum is used, or the server would not work it out."""
 
 READ_TOTALS = "SELECT count(*), sum(octet_length(totals::text)) FROM usage_periods WHERE period_start = %(start)s"
 """The same figures where they are kept, written out in full."""

@@ -120,6 +120,9 @@ def draft_invoice(
 def _own_lines(stored: StoredPeriod, parts: Sequence[Priced]) -> Iterator[InvoiceLine]:
     """The lines of the period itself; where it has several plans, each line names its own."""
     for part, tariff in parts:
+        if stored.revision == 1 and not stored.plan_parts:
+            yield from period_lines(part, tariff)  # which is what nearly all are: there is nothing to add to them
+            continue
         for line in period_lines(part, tariff):
             text = _naming_the_plan(line, part) if stored.plan_parts else line.description
             yield replace(line, revision=stored.revision, description=text)

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
+import orjson
 from sqlalchemy import Connection
 
 from tollkeeper.domain.errors import NotFound
@@ -85,16 +86,14 @@ l.revision, l.since_revision, l.adjustment_id
 def insert_drafts(connection: Connection, drafts: Iterable[tuple[Invoice, Sequence[InvoiceLine]]]) -> None:
     """Store new drafts with their lines; a second one of the same period and revision is refused by the table."""
     drafts = list(drafts)
-    change(connection, _INSERT, rows=json.dumps([_invoice_json(invoice) for invoice, _ in drafts]))
+    change(connection, _INSERT, rows=_rows(_invoice_json(invoice) for invoice, _ in drafts))
     change(
         connection,
         _INSERT_LINES,
-        rows=json.dumps(
-            [
-                _line_json(invoice.id, position, line)
-                for invoice, lines in drafts
-                for position, line in enumerate(lines, 1)
-            ]
+        rows=_rows(
+            _line_json(invoice.id, position, line)
+            for invoice, lines in drafts
+            for position, line in enumerate(lines, 1)
         ),
     )
     adjusted = [(line.adjustment_id, invoice.id) for invoice, lines in drafts for line in lines if line.adjustment_id]
@@ -357,20 +356,25 @@ def _keys(keys: Iterable[PeriodKey]) -> str:
     return json.dumps([{"user_id": user_id, "period_start": start.isoformat()} for user_id, start in keys])
 
 
+def _rows(rows: Iterable[dict[str, Any]]) -> str:
+    """The rows as JSON; ids and instants are written as text."""
+    return orjson.dumps(list(rows)).decode()
+
+
 def _invoice_json(invoice: Invoice) -> dict[str, Any]:
     return {
-        "id": str(invoice.id),
+        "id": invoice.id,
         "user_id": invoice.user_id,
-        "period_start": invoice.period.start.isoformat(),
-        "period_end": invoice.period.end.isoformat(),
+        "period_start": invoice.period.start,
+        "period_end": invoice.period.end,
         "revision": invoice.revision,
         "currency": invoice.currency,
         "total_amount": invoice.total_amount,
         "plan_id": invoice.plan_id,
         "plan_version": invoice.plan_version,
         "collect": invoice.collect,
-        "arrival_cutoff": invoice.arrival_cutoff.isoformat(),
-        "created_at": invoice.created_at.isoformat(),
+        "arrival_cutoff": invoice.arrival_cutoff,
+        "created_at": invoice.created_at,
         "alarm": invoice.alarm,
         "carried": invoice.carried,
     }
@@ -378,7 +382,7 @@ def _invoice_json(invoice: Invoice) -> dict[str, Any]:
 
 def _line_json(invoice_id: UUID, position: int, line: InvoiceLine) -> dict[str, Any]:
     return {
-        "invoice_id": str(invoice_id),
+        "invoice_id": invoice_id,
         "position": position,
         "kind": line.kind,
         "model_id": line.model_id,
@@ -387,11 +391,11 @@ def _line_json(invoice_id: UUID, position: int, line: InvoiceLine) -> dict[str, 
         "unit_amount_decimal": f"{line.unit_amount:f}",
         "amount": line.amount,
         "description": line.description,
-        "period_start": line.period.start.isoformat(),
-        "period_end": line.period.end.isoformat(),
+        "period_start": line.period.start,
+        "period_end": line.period.end,
         "revision": line.revision,
         "since_revision": line.since_revision,
-        "adjustment_id": None if line.adjustment_id is None else str(line.adjustment_id),
+        "adjustment_id": line.adjustment_id,
     }
 
 

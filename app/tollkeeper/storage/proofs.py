@@ -14,24 +14,29 @@ from tollkeeper.domain.usage import REQUESTS, TokenType
 from tollkeeper.storage.database import all_rows, change
 from tollkeeper.storage.periods import Due, PeriodKey
 
+# Compared model by model before anything is grouped by customer (OFFSET 0 keeps it apart), or whole totals would be sorted.
 _PROVE = f"""
 SELECT u.user_id, u.version
-FROM (SELECT e.user_id, e.model_id, count(*) AS requests,
-             sum(e.tokens_in) - sum(e.cached_tokens_in) - sum(e.cache_write_tokens_in) AS input,
-             sum(e.cached_tokens_in) AS cached_input, sum(e.cache_write_tokens_in) AS cache_write,
-             sum(e.tokens_out) AS output,
-             bool_or(e.compute_minutes <> 0 OR e.units <> '{{}}' OR e.parts IS NOT NULL OR e.reverses IS NOT NULL) AS special
-      FROM usage_events AS e WHERE e.billable AND e."timestamp" >= :start AND e."timestamp" < :ends
-      GROUP BY e.user_id, e.model_id) AS counted
-JOIN usage_periods AS u ON u.user_id = counted.user_id
+FROM usage_periods AS u JOIN (
+    SELECT user_id, count(*) AS models, sum(requests) AS events FROM (
+        SELECT u.user_id, counted.requests, NOT counted.special
+               AND u.totals -> counted.model_id IS NOT DISTINCT FROM jsonb_strip_nulls(jsonb_build_object(
+                       '{TokenType.INPUT}', nullif(input, 0), '{TokenType.CACHED_INPUT}', nullif(cached_input, 0),
+                       '{TokenType.CACHE_WRITE}', nullif(cache_write, 0), '{TokenType.OUTPUT}', nullif(output, 0),
+                       '{REQUESTS}', requests)) AS agrees
+        FROM (SELECT e.user_id, e.model_id, count(*) AS requests,
+                     sum(e.tokens_in) - sum(e.cached_tokens_in) - sum(e.cache_write_tokens_in) AS input,
+                     sum(e.cached_tokens_in) AS cached_input, sum(e.cache_write_tokens_in) AS cache_write,
+                     sum(e.tokens_out) AS output,
+                     bool_or(e.compute_minutes <> 0 OR e.units <> '{{}}' OR e.parts IS NOT NULL
+                             OR e.reverses IS NOT NULL) AS special
+              FROM usage_events AS e WHERE e.billable AND e."timestamp" >= :start AND e."timestamp" < :ends
+              GROUP BY e.user_id, e.model_id) AS counted
+        JOIN usage_periods AS u ON u.user_id = counted.user_id AND u.period_start = :start
+        OFFSET 0) AS compared
+    GROUP BY user_id HAVING bool_and(agrees)) AS agreed ON agreed.user_id = u.user_id
 WHERE u.period_start = :start AND u.period_end = :ends AND u.plan_parts IS NULL AND {{over}}
-GROUP BY u.user_id, u.period_start
-HAVING NOT bool_or(counted.special) AND sum(counted.requests) = u.events
-   AND count(*) = (SELECT count(*) FROM jsonb_object_keys(u.totals))
-   AND bool_and(u.totals -> counted.model_id IS NOT DISTINCT FROM jsonb_strip_nulls(jsonb_build_object(
-           '{TokenType.INPUT}', nullif(input, 0), '{TokenType.CACHED_INPUT}', nullif(cached_input, 0),
-           '{TokenType.CACHE_WRITE}', nullif(cache_write, 0), '{TokenType.OUTPUT}', nullif(output, 0),
-           '{REQUESTS}', requests)))
+  AND agreed.events = u.events AND agreed.models = (SELECT count(*) FROM jsonb_object_keys(u.totals))
 """  # noqa: S608 - put together from constants
 
 

@@ -50,6 +50,8 @@ def test_plain_usage_is_proven_at_its_version(crowd: Ledger) -> None:
         "UPDATE usage_events SET tokens_in = 11 WHERE user_id = 'user-1' AND model_id = 'gpt-4o'",
         "DELETE FROM usage_events WHERE user_id = 'user-1' AND model_id = 'claude'",
         "UPDATE usage_events SET model_id = 'other' WHERE user_id = 'user-1' AND model_id = 'claude'",
+        """INSERT INTO usage_events (id, user_id, "timestamp", model_id, tokens_in, cost_units, recorded_at)
+           VALUES (gen_random_uuid(), 'user-1', '2026-11-03', 'behind', 5, 5, '2026-11-03')""",
         "UPDATE usage_events SET billable = false WHERE user_id = 'user-1' AND model_id = 'claude'",
         "UPDATE usage_periods SET events = 3 WHERE user_id = 'user-1'",
         """UPDATE usage_periods SET totals = totals || '{"more": {"input": 1}}' WHERE user_id = 'user-1'""",
