@@ -25,7 +25,6 @@ from tollkeeper.domain.usage import COMPUTE_MINUTES, REQUESTS, RESERVED_UNITS, T
 MAX_BYTES = 1_000_000
 MAX_PRICES = 200
 MAX_TIERS = 100
-MAX_VENDORS = 20
 
 _PLAN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _PRICE = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,15})?")
@@ -138,7 +137,11 @@ def _plan(plan_id: str, value: Any) -> Plan:
         on_unpaid=table.take("on_unpaid", _one_of(get_args(OnUnpaid)), "none"),
     )
     table.finish()
-    return _by_paystack(plan, path) if plan.collector == "paystack" else plan
+    if plan.collector == "paystack":
+        return _by_paystack(plan, path)
+    if plan.split is not None and plan.collect != "invoices":
+        raise PlanFileError(f"{path}.vendors", 'none, unless collect = "invoices": only what we price is split here')
+    return plan
 
 
 def _by_paystack(plan: Plan, path: str) -> Plan:
@@ -163,13 +166,9 @@ def _split(table: _Table, path: str, money: Reader[int]) -> Split | None:
         )
     if not rows:
         return None
-    if len(rows) > MAX_VENDORS:
-        raise PlanFileError(f"{path}.vendors", f"at most {MAX_VENDORS} vendors")
+    if len(rows) > 1:
+        raise PlanFileError(f"{path}.vendors", "one vendor, because an invoice at Stripe has one destination")
     vendors = tuple(_vendor(row, f"{path}.vendors[{index}]") for index, row in enumerate(rows))
-    if len({vendor.account for vendor in vendors}) < len(vendors):
-        raise PlanFileError(f"{path}.vendors", "each account once")
-    if sum(vendor.percent for vendor in vendors) > 100:
-        raise PlanFileError(f"{path}.vendors", "percentages that add up to 100 at most")
     return Split(vendors, fee or 0)
 
 
