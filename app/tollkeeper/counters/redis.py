@@ -106,11 +106,14 @@ class RedisCounters:
             # A command that may have been applied is never sent again behind our back.
             retry=Retry(NoBackoff(), 0),
             decode_responses=True,
+            # One call is in flight at a time; a pool would only be asked for the same connection again and again.
+            single_connection_client=True,
         )
         self._script = files("tollkeeper.counters").joinpath("scripts/calls.lua").read_text(encoding="utf-8")
         self._digest = hashlib.sha1(self._script.encode()).hexdigest()  # noqa: S324 # the name Redis gives a script
         self._budget = budget_seconds
         self._call: Grouped[list[Call], list[Any]] = Grouped(self._run)
+        self._turn = asyncio.Lock()
         self._rest_until = 0.0
         self._told: list[Call] = []
         self._telling: asyncio.TimerHandle | None = None
@@ -124,7 +127,8 @@ class RedisCounters:
 
     async def ask_all(self, questions: Iterable[Question]) -> list[Verdict | StoreUnavailable]:
         """A verdict for each question, in order; `StoreUnavailable` in the place of one that Redis refused."""
-        return [_verdict(answer) for answer in await self._call([_admit(question) for question in questions])]
+        [answers] = await self._run([[_admit(question) for question in questions]])
+        return [_verdict(answer) for answer in answers]
 
     async def seed(self, user_id: str, period_start: datetime, spend: Spend, holds: Iterable[Held]) -> bool:
         """Fill an empty copy; False where newer things are known already and the rows must be read again."""
@@ -169,7 +173,11 @@ class RedisCounters:
             with suppress(StoreUnavailable):
                 self._call([]).add_done_callback(_nobody_waits)
 
-    async def _run(self, asked: list[list[Call]]) -> list[list[Any] | Exception]:
+    async def _run(self, asked: list[list[Call]]) -> list[list[Any]]:
+        async with self._turn:
+            return await self._run_now(asked)
+
+    async def _run_now(self, asked: list[list[Call]]) -> list[list[Any]]:
         loop = asyncio.get_running_loop()
         if loop.time() < self._rest_until:
             raise StoreUnavailable("Redis is away")

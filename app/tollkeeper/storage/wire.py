@@ -61,31 +61,49 @@ class Wire:
         `StoreUnavailable` when the budget is used up or PostgreSQL refuses; while it rests after that, at once.
         """
         loop = asyncio.get_running_loop()
-        if loop.time() < self._rest_until:
+        began = loop.time()
+        if began < self._rest_until:
             raise StoreUnavailable("PostgreSQL is away")
+        connection = self._connection
+        if connection is not None and not connection.closed:
+            alarm = loop.call_later(self._budget, self._cut, connection)
+            try:
+                return await self._done(work, connection)
+            except _AWAY as error:
+                cut = connection is not self._connection
+                self._discard(connection)
+                if cut:
+                    raise self._away() from error
+            finally:
+                alarm.cancel()
+        return await self._on_a_new_one(work, began + self._budget - loop.time())
+
+    async def _on_a_new_one(self, work: Work[T], seconds: float) -> T:
+        """The work on a connection that is yet to be made."""
         attempt = asyncio.ensure_future(self._attempt(work))
-        done, _ = await asyncio.wait({attempt}, timeout=self._budget)
+        done, _ = await asyncio.wait({attempt}, timeout=max(seconds, 0))
         if not done:
             self._abandon(attempt)
-            self._rest_until = loop.time() + REST_SECONDS
-            raise StoreUnavailable(f"PostgreSQL did not answer within {self._budget:g} s")
+            raise self._away()
         try:
             return attempt.result()
         except _AWAY as error:
-            self._rest_until = loop.time() + REST_SECONDS
-            raise StoreUnavailable(f"PostgreSQL is away: {type(error).__name__}") from error
+            raise self._away(error) from error
 
     async def _attempt(self, work: Work[T]) -> T:
-        fresh = self._connection is None
         connection = await self._connected()
         try:
             return await self._done(work, connection)
         except _AWAY:
-            abandoned = connection is not self._connection
             self._discard(connection)
-            if fresh or abandoned:
-                raise
-            return await self._done(work, await self._connected())
+            raise
+
+    def _away(self, error: Exception | None = None) -> StoreUnavailable:
+        """What is raised now, and at once for a while: that it refused, or did not answer in time."""
+        self._rest_until = asyncio.get_running_loop().time() + REST_SECONDS
+        if error is None:
+            return StoreUnavailable(f"PostgreSQL did not answer within {self._budget:g} s")
+        return StoreUnavailable(f"PostgreSQL is away: {type(error).__name__}")
 
     async def _done(self, work: Work[T], connection: psycopg.AsyncConnection[Any]) -> T:
         """The work, begun anew where another transaction crossed it."""
@@ -105,7 +123,7 @@ class Wire:
         raise AssertionError("the last try returns or raises")
 
     async def _connected(self) -> psycopg.AsyncConnection[Any]:
-        if self._connection is None:
+        if self._connection is None or self._connection.closed:
             self._connection = await psycopg.AsyncConnection.connect(
                 self._way.url,
                 autocommit=True,
@@ -124,17 +142,23 @@ class Wire:
             self._discard(connection)
 
     def _abandon(self, attempt: asyncio.Task[Any]) -> None:
-        """Let a late attempt die on its own; waiting for its cancellation could take psycopg seconds.
-
-        Its socket is shut down and stays open until the attempt has noticed. Closed here, its number would pass to the next
-        connection of the process, and what the attempt then takes back from the event loop would be that one's.
-        """
-        connection, self._connection = self._connection, None
+        """Let a late attempt die on its own; waiting for its cancellation could take psycopg seconds."""
+        connection = self._connection
         self._lost.add(attempt)
         attempt.add_done_callback(self._forget)
         if connection is None or connection.closed:
             attempt.cancel()
-            return
+        else:
+            self._cut(connection)
+
+    def _cut(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        """End what waits for this connection, which notices by itself.
+
+        Its socket is shut down and stays open until then. Closed here, its number would pass to the next connection of the
+        process, and what is then taken back from the event loop would be that one's.
+        """
+        if connection is self._connection:
+            self._connection = None
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(connection.pgconn.socket)) as twin:
             twin.shutdown(socket.SHUT_RDWR)
 
