@@ -165,7 +165,10 @@ def fastapi_limiter(stores: Stores) -> ASGIApp:
 
 def ours(stores: Stores) -> ASGIApp:
     from tollkeeper import MeteringMiddleware
+    from tollkeeper.telemetry import prometheus
 
+    # An extra that is installed here for the tests. None of the others counts anything for anybody to see.
+    prometheus.installed = False
     app = _starlette()
     app.add_middleware(
         MeteringMiddleware, database_url=stores.database_url, redis_url=stores.redis_url, journal_dir=stores.folder

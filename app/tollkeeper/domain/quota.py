@@ -11,6 +11,6 @@ def thresholds_crossed(
     before: int | Decimal, after: int | Decimal, limit: int | None, thresholds: tuple[int, ...] = THRESHOLDS
 ) -> tuple[int, ...]:
     """Which percentages of the limit lie above `before` and at or below `after`; none without a limit."""
-    if not limit:
-        return ()
+    if not limit or before * 100 // limit == after * 100 // limit:
+        return ()  # no whole percent lies between
     return tuple(percent for percent in thresholds if before * 100 < limit * percent <= after * 100)

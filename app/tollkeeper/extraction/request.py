@@ -44,6 +44,7 @@ _REPETITIONS: Final = _Places(
     ("n", "best_of", "candidateCount"),
     (("generationConfig", ("candidateCount",)), ("generation_config", ("candidate_count",))),
 )
+_HOLDERS: Final = frozenset(holder for places in (_LIMITS, _REPETITIONS) for holder, _ in places.nested)
 _TREE: Final = tree_of(("model", "stream", "prompt", *_LIMITS.names, *_REPETITIONS.names))
 
 _BEDROCK_ACTIONS: Final = ("converse", "converse-stream", "invoke", "invoke-with-response-stream", "count-tokens")
@@ -162,10 +163,11 @@ def _prompts(prompt: object) -> int:
 
 def _stated(asked: dict[str, Any], places: _Places) -> list[int]:
     values = [asked[name] for name in places.plain if name in asked]
-    for holder, names in places.nested:
-        inner = asked.get(holder)
-        if type(inner) is dict:
-            values += [inner.get(name) for name in names]
+    if not _HOLDERS.isdisjoint(asked):
+        for holder, names in places.nested:
+            inner = asked.get(holder)
+            if type(inner) is dict:
+                values += [inner.get(name) for name in names]
     return [value for value in values if type(value) is int and 0 < value <= LARGEST_LIMIT]
 
 

@@ -151,12 +151,15 @@ class Tap:
         return {**message, "headers": headers + standing_headers(self._admission)}
 
     async def _body(self, message: Message) -> None:
-        assert self._reader is not None, "an ASGI app starts its answer before the body"
+        if self._reader is None:
+            await self._send(message)  # before the start, or after the end: the server knows what to say of it
+            return
         ended = self._reader.feed(message.get("body", b""))
         if not message.get("more_body", False):
             self._held.append(message)
             self._over = True
             self._begin_to_settle(complete=True, raised=False).add_done_callback(self._stored)
+            self._reader = None  # what it keeps is not needed while the end waits
         elif self._held:
             # What was held back has turned out not to be the end, and this may be.
             [before], self._held = self._held, [message]
