@@ -11,12 +11,14 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from tollkeeper.domain.errors import NotFound
+from tollkeeper.domain.errors import NotFound, TollkeeperError
 from tollkeeper.domain.period import Period
 from tollkeeper.plain import instant
+from tollkeeper.storage.archives import list_archives
 from tollkeeper.storage.database import Database
 from tollkeeper.storage.event_rows import EventRow, events_page
 from tollkeeper.storage.invoices import lines_of, load_invoice
+from tollkeeper.storage.partitions import next_month
 
 MOST_ROWS = 1_000_000
 """What a spreadsheet can open. A period with more events is to be had day by day."""
@@ -27,6 +29,14 @@ _HEADER = (
     "estimated", "complete", "reverses",
 )  # fmt: skip
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class EventsArchived(TollkeeperError):
+    """Some of the events asked for have left the database for an archive."""
+
+    def __init__(self, month: datetime) -> None:
+        super().__init__(f"the events of {month:%Y-%m} are in an archive")
+        self.month = month
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +55,15 @@ def spans_of_invoice(database: Database, user_id: str, invoice_id: UUID) -> list
         lines = lines_of(connection, invoice_id)
     billed = [line for line in lines if line.kind in ("usage", "late_usage", "adjustment")]
     return [Span(period, revision) for period, revision in dict.fromkeys((one.period, one.revision) for one in billed)]
+
+
+def check_are_stored(database: Database, spans: Sequence[Span]) -> None:
+    """`EventsArchived` where events of a span are not in the database any more: a file without them would be no answer."""
+    with database.transaction() as connection:
+        months = [archive.month for archive in list_archives(connection)]
+    for month in months:
+        if any(month < span.period.end and next_month(month) > span.period.start for span in spans):
+            raise EventsArchived(month)
 
 
 def events_csv(database: Database, user_id: str, spans: Sequence[Span], most: int = MOST_ROWS) -> Iterator[str]:

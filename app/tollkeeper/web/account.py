@@ -13,7 +13,7 @@ from tollkeeper.domain.account import CustomerUnknown
 from tollkeeper.domain.errors import InvalidInput
 from tollkeeper.domain.period import Period, utc
 from tollkeeper.runtime import Runtime
-from tollkeeper.services.exporting import Span, events_csv, spans_of_invoice
+from tollkeeper.services.exporting import Span, check_are_stored, events_csv, spans_of_invoice
 from tollkeeper.services.identifying import KEY_BYTES, SESSION_SECONDS, begin_session
 from tollkeeper.services.offering import offers
 from tollkeeper.services.presenting import customers_invoice, customers_invoices, present
@@ -63,14 +63,14 @@ class CustomerPages:
         user_id = await self._guard.customer(request)
         asked = _asked_span(request)
         period = await run_in_threadpool(self._period_of_now, user_id) if asked is None else asked
-        return self._csv(user_id, [Span(period)], f"events-{period.start:%Y-%m-%d}.csv")
+        return await self._csv(user_id, [Span(period)], f"events-{period.start:%Y-%m-%d}.csv")
 
     async def invoice_events(self, request: Request) -> Response:
         """The very events that an invoice bills, as CSV."""
         user_id = await self._guard.customer(request)
         invoice_id = invoice_id_in(request)
         spans = await run_in_threadpool(spans_of_invoice, self._runtime.database, user_id, invoice_id)
-        return self._csv(user_id, spans, f"invoice-{invoice_id}.csv")
+        return await self._csv(user_id, spans, f"invoice-{invoice_id}.csv")
 
     async def sign_in(self, request: Request) -> Response:
         """Exchange an API key for a session."""
@@ -126,7 +126,8 @@ class CustomerPages:
         current = usage_of(self._runtime.database, user_id, self._runtime.clock.now()).current
         return Period(current.period_start, current.period_end)
 
-    def _csv(self, user_id: str, spans: list[Span], name: str) -> Response:
+    async def _csv(self, user_id: str, spans: list[Span], name: str) -> Response:
+        await run_in_threadpool(check_are_stored, self._runtime.database, spans)
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         body = events_csv(self._runtime.database, user_id, spans)
         return secured(StreamingResponse(body, media_type="text/csv; charset=utf-8", headers=headers))

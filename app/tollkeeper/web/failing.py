@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from tollkeeper.domain.account import CustomerUnknown
 from tollkeeper.domain.errors import InvalidInput, NotFound, StoreUnavailable, TollkeeperError
+from tollkeeper.services.exporting import EventsArchived
 from tollkeeper.services.operating import OperatorUnknown
 from tollkeeper.web.rendering import Renderer
 from tollkeeper.web.security import FormForged, FormTooLarge, secured
@@ -22,6 +23,7 @@ _STATUS: tuple[tuple[type[TollkeeperError], int], ...] = (
     (NotFound, 404),
     (InvalidInput, 400),
     (FormForged, 403),
+    (EventsArchived, 410),
     (FormTooLarge, 413),
     (StoreUnavailable, 503),
 )
@@ -31,6 +33,10 @@ _SAID = {
     403: ("That form is out of date", "Load its page again and send it once more."),
     404: ("There is nothing here", "It does not exist, or it belongs to somebody else."),
     409: ("That cannot be done", "Something else has happened meanwhile."),
+    410: (
+        "These events are archived",
+        "They are kept, but not here any more; ask us for them. Invoices stay as they are.",
+    ),
     413: ("That is too large", "The form holds more than it can."),
     503: ("One moment, please", "The database does not answer just now. Nothing is lost; try again in a minute."),
     500: ("Something went wrong", "It has been noted."),

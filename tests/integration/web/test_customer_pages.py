@@ -106,6 +106,28 @@ def test_an_invoice_page_explains_its_lines_and_its_csv_lists_the_very_events(le
     assert str(late.id) not in str(rows)
 
 
+def test_events_that_are_archived_are_no_empty_file(ledger: Ledger, visit: Visit, clock: FrozenClock) -> None:
+    clock.set(DECEMBER + timedelta(days=2))
+    ledger.plan(CENT)
+    ledger.customer()
+    ledger.use(tokens_in=3)
+    ledger.close(DECEMBER)
+    ledger.run(
+        "INSERT INTO archived_months VALUES (:month, 'f.csv.gz', 1, 1, repeat('0', 64), :at)",
+        month=NOVEMBER,
+        at=DECEMBER,
+    )
+    client = visit(identify=as_user)
+    for path in (
+        f"invoices/{ledger.invoices()[0]['id']}/events.csv",
+        "events.csv?from=2026-10-15T00:00Z&to=2026-11-02T00:00Z",
+    ):
+        answer = client.get(path)
+        assert answer.status_code == 410, path
+        assert "archived" in answer.text
+    assert client.get("events.csv").status_code == 200
+
+
 def test_a_csv_has_every_event_once_across_its_pages_of_rows(ledger: Ledger, visit: Visit) -> None:
     ledger.plan(CENT)
     ledger.customer()
