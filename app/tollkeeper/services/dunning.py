@@ -69,12 +69,13 @@ def _by_subscriptions(
     now: datetime,
     default_plan: str | None,
 ) -> Access | None:
-    """A plan that was subscribed to lasts as long as a subscription to it."""
-    if any(one.live for one in subscriptions):
+    """A plan that was subscribed to lasts as long as a subscription to it; what else they subscribe to plays no part."""
+    if any(one.live and one.plan_id is not None for one in subscriptions):
         return None
-    if any(one.status in _STOPPED for one in subscriptions):
+    statuses = {one.status for one in subscriptions if one.plan_id == customer.plan_id}
+    if statuses & _STOPPED:
         return "suspended"
-    if not any(one.status in _ENDED and one.plan_id == customer.plan_id for one in subscriptions):
+    if not statuses & _ENDED:
         return None
     return None if _falls_back(connection, customer, now, default_plan) else "suspended"
 

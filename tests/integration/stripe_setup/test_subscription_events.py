@@ -91,6 +91,26 @@ def test_a_paused_subscription_suspends_until_it_is_resumed(shop: Shop) -> None:
     assert access(shop) is None
 
 
+def test_a_subscription_to_something_else_than_a_plan_plays_no_part(shop: Shop) -> None:
+    shop.subscribe()
+    customer = shop.customer()["stripe_customer_id"]
+    recurring: Any = {
+        "currency": "usd",
+        "unit_amount": 5,
+        "recurring": {"interval": "month"},
+        "product_data": {"name": "T"},
+    }
+    price = shop.client.v1.prices.create(recurring).id
+    newsletter = shop.client.v1.subscriptions.create({"customer": customer, "items": [{"price": price}]}).id
+    shop.standin.set_subscription_status(newsletter, "paused")
+    shop.tell_news()
+    assert (shop.customer()["plan_id"], access(shop)) == ("pro", None)
+    for subscription in shop.client.v1.subscriptions.list({"status": "active"}).data:
+        shop.client.v1.subscriptions.cancel(subscription.id)
+    shop.tell_news()
+    assert access(shop) == "suspended"
+
+
 class TestAPaymentThatFailed:
     def test_leads_to_what_the_plan_says_after_the_grace_and_back_when_it_is_paid(self, shop: Shop) -> None:
         shop.subscribe()
