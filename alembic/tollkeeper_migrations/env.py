@@ -10,6 +10,8 @@ connection = context.config.attributes.get("connection")
 context.configure(
     connection=connection,
     dialect_name=None if connection is not None else "postgresql",
+    # Written out, a percent sign is one: it is the driver that wants two.
+    dialect_opts={"paramstyle": "named"} if connection is None else {},
     version_table=VERSION_TABLE,
     transactional_ddl=True,
     as_sql=connection is None,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
@@ -133,11 +134,24 @@ def test_db_upgrade_into_a_schema_of_its_own_touches_no_other(
     terminal.runtime.close()
 
 
-def test_db_sql_prints_statements_that_somebody_can_run(terminal: Terminal) -> None:
-    statements = terminal("db", "sql").stdout
+def test_db_sql_prints_statements_that_make_the_same_schema_when_somebody_runs_them(
+    terminal: Terminal, empty_database_url: str, migrated_database_url: str
+) -> None:
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        connection.execute(terminal("db", "sql").stdout.encode())
 
-    assert "CREATE TABLE usage_events" in statements
-    assert "tollkeeper_alembic_version" in statements
+    def made(url: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(url) as connection:
+            return connection.execute(
+                """
+                SELECT 'column', table_name, column_name || ' ' || data_type FROM information_schema.columns
+                WHERE table_schema = current_schema()
+                UNION ALL SELECT 'function', proname, prosrc FROM pg_proc WHERE pronamespace = current_schema()::regnamespace
+                UNION ALL SELECT 'version', version_num, '' FROM tollkeeper_alembic_version ORDER BY 1, 2, 3
+                """
+            ).fetchall()
+
+    assert made(empty_database_url) == made(migrated_database_url)
 
 
 # plans
@@ -467,7 +481,7 @@ def test_doctor_finds_nothing_to_mend_where_all_is_well(ada: Terminal) -> None:
     assert report["ok"] is True
     assert checks == {
         "database": "ok", "clock": "ok", "migrations": "ok", "partitions": "ok", "invoices": "ok", "totals": "ok",
-        "redis": "ok", "eviction": "ok", "stripe": "ok", "mail": "warning",
+        "redis": "ok", "eviction": "ok", "stripe": "ok", "paystack": "ok", "mail": "warning",
         "outbox": "ok", "beat": "warning", "worker": "warning", "reconciling": "warning",
     }  # fmt: skip
     assert report["versions"]["tollkeeper"]

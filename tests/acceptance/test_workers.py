@@ -18,13 +18,15 @@ import redis
 
 from integration.closing.ledger import CENT, TIERED, Ledger
 from integration.mail.conftest import Inbox, start_inbox
+from integration.notices.conftest import Receiver, start_receiver
 from tollkeeper.clock import ShiftedClock
 from tollkeeper.payments.stripe import StripePayments
+from tollkeeper.services.hooking import add_hook
 from tollkeeper.storage.database import Database
 from tollkeeper.storage.partitions import month_start
-from tollkeeper.testing import FaultKind, StripeStandIn
+from tollkeeper.testing import FaultKind, FrozenClock, StripeStandIn
 
-__all__ = ["start_inbox"]
+__all__ = ["start_inbox", "start_receiver"]
 
 LAST_MONTH = month_start(month_start(datetime.now(UTC)) - timedelta(days=1))
 PATIENCE_SECONDS = 40
@@ -39,6 +41,7 @@ class Works:
     folder: Path
     standin: StripeStandIn
     environment: dict[str, str]
+    slack: Receiver
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(self, *arguments: str, app: str = "tollkeeper_workers") -> subprocess.Popen[bytes]:
@@ -90,12 +93,16 @@ class Works:
 
 @pytest.fixture
 def works(
-    database_url: str, redis_url: str, tmp_path: Path, start_inbox: Callable[..., Inbox]
+    database_url: str,
+    redis_url: str,
+    tmp_path: Path,
+    start_inbox: Callable[..., Inbox],
+    start_receiver: Callable[..., Receiver],
 ) -> Iterator[tuple[Works, Inbox]]:
     folder, clock = tmp_path / "empty", tmp_path / "clock"
     folder.mkdir()
     clock.write_text("3600")  # so that a month that has just begun is no special case
-    standin, inbox = StripeStandIn(ShiftedClock(clock)), start_inbox()
+    standin, inbox, slack = StripeStandIn(ShiftedClock(clock)), start_inbox(), start_receiver(is_slack=True)
     standin.add_customer("cus_ada")
     standin.add_meter("ai_tokens")
     with ExitStack() as stack:
@@ -109,11 +116,14 @@ def works(
             "STRIPE_API_BASE": server.url,
             "TOLLKEEPER_SMTP_URL": f"smtp://127.0.0.1:{inbox.port}",
             "TOLLKEEPER_MAIL_FROM": "billing@example.com",
+            "TOLLKEEPER_SLACK_WEBHOOK_URL": "https://hooks.slack.com/services/T0/B0/secret",
+            "TOLLKEEPER_SLACK_API_BASE": slack.url,
+            "TOLLKEEPER_HOOKS_ALLOW_LOOPBACK": "1",
             "TOLLKEEPER_CLOCK_FILE": str(clock),
             "TOLLKEEPER_JOURNAL_DIR": str(tmp_path / "journal"),
             "TOLLKEEPER_SWEEP_SECONDS": "1",
         }
-        own = Works(Ledger(database), folder, standin, environment)
+        own = Works(Ledger(database), folder, standin, environment, slack)
         try:
             yield own, inbox
         finally:
@@ -121,7 +131,9 @@ def works(
                 own.kill(process)
 
 
-def test_a_worker_and_a_beat_do_all_there_is_to_do_and_leave_no_file_behind(works: tuple[Works, Inbox]) -> None:
+def test_a_worker_and_a_beat_do_all_there_is_to_do_and_leave_no_file_behind(
+    works: tuple[Works, Inbox], start_receiver: Callable[..., Receiver]
+) -> None:
     own, inbox = works
     ledger, now = own.ledger, datetime.now(UTC)
     ledger.plan(CENT + TIERED)
@@ -135,17 +147,22 @@ def test_a_worker_and_a_beat_do_all_there_is_to_do_and_leave_no_file_behind(work
         start=now - timedelta(hours=1),
         end=now,
     )
+    endpoint = start_receiver()
+    add_hook(ledger.database, endpoint.url, FrozenClock(now), user_id="bob", allow_loopback=True)
     # As they stand in the Procfile's promise: no queue named, no file named.
     worker = own.start("worker", "--loglevel", "INFO", "--concurrency", "2")
     beat = own.start("beat", "--loglevel", "INFO")
 
     own.wait_until("the invoice is final", lambda: own.invoices() == ["finalized"])
     own.wait_until("all notices are sent: 50 and 80 %, the draft, the invoice", lambda: len(inbox.messages) == 4)
+    own.wait_until("the operator's room has them all", lambda: len(own.slack.calls) == 4)
+    own.wait_until("the customer's endpoint has their own", lambda: len(endpoint.calls) == 2)
     own.wait_until("the lost request has its row", lambda: ledger.rows("SELECT FROM holds") == [])
     own.wait_until("both say that they live, and work comes through", lambda: own.alive() == {"beat", "worker", "work"})
     own.wait_until("everything was compared", lambda: own.proofs() == [(2, 0)])
     time.sleep(2.5)  # two more rounds, which must change nothing
     assert (own.counted(), own.invoices(), len(inbox.messages)) == (111, ["finalized"], 4)
+    assert (len(own.slack.calls), len(endpoint.calls)) == (4, 2)
     assert len(ledger.rows("SELECT FROM usage_events WHERE NOT complete")) == 1
 
     for process in (beat, worker):

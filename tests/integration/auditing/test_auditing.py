@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy.exc import IntegrityError
 
@@ -15,7 +16,7 @@ from integration.money.terminal import Terminal
 from tollkeeper.acting import acting_as
 from tollkeeper.payments.stripe import StripePayments
 from tollkeeper.services.auditing import trail
-from tollkeeper.services.onboarding import CustomerExists, add_customer
+from tollkeeper.services.onboarding import CustomerExists, add_customer, change_customer
 from tollkeeper.services.receiving import receive_stripe
 from tollkeeper.services.reporting import report_owed
 from tollkeeper.storage.audit import AuditEntry, record
@@ -146,6 +147,33 @@ def test_what_is_refused_or_rolled_back_leaves_no_entry(ledger: Ledger) -> None:
         record(connection, "customer.changed", "ada", NOVEMBER)
         raise RuntimeError
     assert told(ledger, kind="customer") == [("app", "customer.added")]
+
+
+def test_a_change_by_hand_is_told_with_the_role_and_what_changed_and_the_projects_own_are_not_told_twice(
+    ledger: Ledger,
+) -> None:
+    ledger.plan('[plans.pro]\ncurrency = "usd"\nspend_cap = "5.00"\n')
+    ledger.customer(plan="pro")
+    change_customer(ledger.database, "ada", NOVEMBER, status="suspended")
+    before = len(trail(ledger.database))
+    with psycopg.connect(ledger.database.url, application_name="psql", autocommit=True) as hand:
+        role = hand.info.user
+        hand.execute("UPDATE plans SET spend_cap = 900 WHERE id = 'pro'")
+        hand.execute("UPDATE plans SET spend_cap = 900 WHERE id = 'pro'")  # changes nothing
+        hand.execute("UPDATE customers SET email = 'love@example.com', own_spend_cap = 7 WHERE user_id = 'ada'")
+        hand.execute("UPDATE customers SET next_period_end = created_at")
+        schema = hand.execute("SELECT current_schema()").fetchone()
+        assert schema is not None
+        hand.execute("SET search_path = pg_catalog")
+        hand.execute(f"UPDATE {schema[0]}.plans SET quota_tokens = 5 WHERE id = 'pro'")
+
+    plan, customer, elsewhere = trail(ledger.database)[before:]
+    assert (plan.actor, plan.kind, plan.subject) == (f"sql {role}", "plan.changed_by_hand", "pro")
+    assert (plan.before, plan.after) == ({"spend_cap": 500}, {"spend_cap": 900})
+    assert (customer.kind, customer.user_id) == ("customer.changed_by_hand", "ada")
+    assert customer.before == {"email": "a…@example.com", "own_spend_cap": None}
+    assert customer.after == {"email": "l…@example.com", "own_spend_cap": 7}
+    assert elsewhere.after == {"quota_tokens": 5}
 
 
 @pytest.mark.parametrize(
