@@ -89,7 +89,8 @@ def _margin_row(margin: Margin) -> tuple[str, ...]:
     sold = "no price" if margin.sold is None else display_price(margin.sold, margin.currency)
     cost = "unknown" if margin.cost is None else display_price(margin.cost, margin.currency)
     percent = "-" if margin.percent is None else f"{margin.percent:f} %"
-    return margin.plan_id, margin.model_id, margin.token_type, number(margin.tokens), sold, cost, percent
+    plan = margin.plan_id if margin.user_id is None else f"{margin.plan_id}, {margin.user_id}"
+    return plan, margin.model_id, margin.token_type, number(margin.tokens), sold, cost, percent
 
 
 def _print_change(change: PlanChange) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from tollkeeper.domain.customer import validate_user_id
 from tollkeeper.domain.pricing import Tariff
+from tollkeeper.domain.proration import for_part
 from tollkeeper.domain.usage import Totals
 from tollkeeper.services.explaining import Explanation, explain_in
 from tollkeeper.services.overseeing import Costs, ModelMargin, customer_margins
@@ -106,12 +107,12 @@ def customer_file(database: Database, user_id: str, now: datetime) -> CustomerFi
     with database.transaction() as connection:
         customer = load_customer(connection, validate_user_id(user_id))
         current = period_at(connection, user_id, now)
-        tariff = None if current is None else load_tariff(connection, current.plan_id, current.plan_version)
+        parts = [] if current is None else list(_priced(connection, current))
         keys, periods = keys_of(connection, user_id), recent_periods(connection, user_id, _RECENT)
         invoices = customer_invoices(connection, user_id, None, _RECENT)
         audit = list_audit_page(connection, user_id, None, None, _RECENT)
     costs = Costs(now)
-    margins = [] if current is None or tariff is None else _margins(tariff, current.totals, costs)
+    margins = customer_margins([one for one in parts if one[0].currency == "usd"], costs)
     return CustomerFile(customer, keys, periods, invoices, margins, costs.known, audit)
 
 
@@ -121,8 +122,10 @@ def any_invoice(database: Database, invoice_id: UUID) -> Explanation:
         return explain_in(connection, invoice_id)
 
 
-def _margins(tariff: Tariff, totals: Totals, costs: Costs) -> list[ModelMargin]:
-    return customer_margins(tariff, totals, costs) if tariff.currency == "usd" else []
+def _priced(connection: Connection, period: UsagePeriod) -> Iterator[tuple[Tariff, Totals]]:
+    """What a period, or each part of it, is priced by, and what was used in it."""
+    for part in period.parts:
+        yield for_part(load_tariff(connection, part.plan_id, part.plan_version), part.share), part.totals
 
 
 def _page(

@@ -15,10 +15,13 @@ from typing import Literal, TypeAlias
 from tollkeeper.domain.errors import ExtraMissing
 from tollkeeper.domain.margin import MILLION, margin_percent, sharing_a_meter, sold_at
 from tollkeeper.domain.money import as_decimal
+from tollkeeper.domain.own_terms import OwnTerms
 from tollkeeper.domain.plan import Collect, Plan
+from tollkeeper.domain.pricing import Tariff
 from tollkeeper.domain.pricing.matching import ties, unreachable
 from tollkeeper.domain.usage import TokenType
 from tollkeeper.storage.database import Database
+from tollkeeper.storage.own_terms import own_terms_of
 from tollkeeper.storage.plans import list_plans
 from tollkeeper.storage.used_models import UsedModel, used_models
 
@@ -43,6 +46,8 @@ class Margin:
     sold: Decimal | None
     cost: Decimal | None
     percent: Decimal | None
+    user_id: str | None = None
+    """Set where it is about one customer, who has terms of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +100,34 @@ def lint_plans(database: Database, now: datetime, *, collect: Collect = "meters"
     with database.transaction() as connection:
         plans = {listing.plan.id: listing.plan for listing in list_plans(connection)}
         used = used_models(connection, now - LOOKED_BACK, now)
-    margins = tuple(_margin(plans[one.plan_id], one, cost_of, now) for one in used)
+        own = {user_id: own_terms_of(connection, user_id) for one in used if (user_id := one.user_id) is not None}
+    tariffs = [_charged(plans[one.plan_id], own.get(one.user_id or "")) for one in used]
+    margins = tuple(_margin(tariff, one, cost_of, now) for tariff, one in zip(tariffs, used, strict=True))
     findings = [finding for plan in plans.values() for finding in _of_the_plan(plan, plan.collect or collect)]
     return Lint(margins, (*findings, *_of_the_margins(margins)))
 
 
-def _margin(plan: Plan, used: UsedModel, cost_of: CostOf, now: datetime) -> Margin:
-    index = plan.tariff.price_of((used.model_id, used.token_type))
-    sold = None if index is None else sold_at(plan.tariff, plan.prices[index])
-    cost = cost_of(used.model_id, used.token_type, now) if plan.currency == "usd" else None
+def _charged(plan: Plan, own: OwnTerms | None) -> Tariff:
+    """What a plan charges, or who has terms of their own on it."""
+    return plan.tariff if own is None else own.applied_to(plan.tariff)
+
+
+def _margin(tariff: Tariff, used: UsedModel, cost_of: CostOf, now: datetime) -> Margin:
+    index = tariff.price_of((used.model_id, used.token_type))
+    sold = None if index is None else sold_at(tariff, tariff.prices[index])
+    cost = cost_of(used.model_id, used.token_type, now) if tariff.currency == "usd" else None
     percent = None if sold is None or cost is None else margin_percent(sold, cost)
-    return Margin(plan.id, used.model_id, used.token_type, used.tokens, plan.currency, sold, cost, percent)
+    return Margin(
+        used.plan_id,
+        used.model_id,
+        used.token_type,
+        used.tokens,
+        tariff.currency,
+        sold,
+        cost,
+        percent,
+        used.user_id,
+    )
 
 
 def _of_the_plan(plan: Plan, collect: Collect) -> Iterator[Finding]:
@@ -124,6 +146,8 @@ def _of_the_plan(plan: Plan, collect: Collect) -> Iterator[Finding]:
 def _of_the_margins(margins: Sequence[Margin]) -> Iterator[Finding]:
     for margin in margins:
         what = f"{margin.model_id} {margin.token_type}"
+        if margin.user_id is not None:
+            what = f"{what} for customer {margin.user_id}"
         if margin.sold is None:
             yield Finding(margin.plan_id, "no_price", f"{what}: {margin.tokens:,} tokens were used and have no price")
         elif margin.cost is not None and margin.sold < margin.cost:

@@ -36,6 +36,7 @@ from tollkeeper.storage.stock import (
     thinnest_margins,
     use_by_plan,
 )
+from tollkeeper.storage.totals import Sums
 
 GOOD_FOR = timedelta(minutes=10)
 _MONTHS_BACK = timedelta(days=366)
@@ -96,9 +97,15 @@ def take_stock(database: Database, now: datetime, *, cost_of: CostOf = list_pric
     return True
 
 
-def customer_margins(tariff: Tariff, totals: Totals, costs: Costs) -> list[ModelMargin]:
-    """One customer's usage, model by model: what is charged for it and what it costs us."""
-    return list(_by_model("", shared_out(tariff, totals), totals, costs))
+def customer_margins(parts: Sequence[tuple[Tariff, Totals]], costs: Costs) -> list[ModelMargin]:
+    """One customer's usage, model by model: what is charged for it, each part by its own plan, and what it costs us."""
+    charged: dict[Key, Fraction] = {}
+    used = Sums()
+    for tariff, totals in parts:
+        used.add(totals)
+        for key, share in shared_out(tariff, totals).items():
+            charged[key] = charged.get(key, Fraction(0)) + share
+    return list(_by_model("", charged, used, costs))
 
 
 def _figures(connection: Connection, now: datetime, costs: Costs) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pytest
 
 from integration.closing.ledger import NOVEMBER, Ledger
 from integration.money.terminal import Terminal
+from tollkeeper.domain.usage import Usage
 from tollkeeper.services.linting import Finding, Margin, lint_plans, list_price
 
 NOW = NOVEMBER + timedelta(days=40)
@@ -39,6 +40,24 @@ def test_each_model_that_was_used_is_shown_with_its_margin(ledger: Ledger) -> No
         Margin("pro", "own-model", "input", 3, "usd", sold, None, None),
     )
     assert found.ok
+
+
+def test_a_request_to_several_models_counts_for_each_and_own_terms_for_their_customer_alone(ledger: Ledger) -> None:
+    ledger.plan(plan('per = 1_000_000\nprice = "12.50"'))
+    for user in ("ada", "bob"):
+        ledger.customer(user, "pro")
+    Terminal(ledger, NOVEMBER)("customers", "override", "bob", "--discount", "90")
+    ledger.use("ada", 7, 5, at=USED, model="own-model", parts=(Usage("own-model", 3, 5), Usage("known", 4, 0)))
+    ledger.use("bob", 0, 2, at=USED, model="known")
+    found = lint_plans(ledger.database, NOW, cost_of=cost)
+    assert [(one.user_id, one.model_id, one.token_type, one.tokens, one.sold) for one in found.margins] == [
+        (None, "known", "input", 4, Decimal(1_250)),
+        (None, "own-model", "input", 3, Decimal(1_250)),
+        (None, "own-model", "output", 5, Decimal(1_250)),
+        ("bob", "known", "output", 2, Decimal(125)),
+    ]
+    detail = "known output for customer bob: sold at 125 and bought at 1000 cents for a million"
+    assert found.findings == (Finding("pro", "below_cost", detail),)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +146,7 @@ def test_the_command_takes_list_prices_and_ends_with_1_where_it_found_something(
     assert terminal.json("plans", "lint")["margins"] == [
         {
             "plan_id": "pro", "model_id": "gpt-4o-mini", "token_type": "input", "tokens": 5, "currency": "usd",
-            "sold": "20", "cost": "15", "percent": "25",
+            "sold": "20", "cost": "15", "percent": "25", "user_id": None,
         }
     ]  # fmt: skip
     assert terminal("plans", "lint").stdout.endswith("Nothing was found.\n")

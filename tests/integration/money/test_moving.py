@@ -11,6 +11,7 @@ import pytest
 from integration.closing.ledger import DECEMBER, JANUARY, NOVEMBER, Ledger
 from integration.money.terminal import Terminal
 from tollkeeper.domain.errors import InvalidInput
+from tollkeeper.services.browsing import customer_file
 from tollkeeper.services.crediting import grant
 from tollkeeper.services.explaining import explain
 from tollkeeper.services.leaving import close_customer
@@ -242,6 +243,17 @@ def test_a_plan_that_one_invoice_cannot_have_beside_the_other_is_refused(
     moving.plan(LARGE.replace("plans.large", "plans.other").replace('currency = "usd"', f'currency = "usd"\n{other}'))
     with pytest.raises(InvalidInput, match=f"plan: expected {expected}"):
         move(moving, "other", MIDDLE)
+    assert moving.rows("SELECT plan_id FROM customers") == [{"plan_id": "small"}]
+
+
+def test_a_change_that_makes_a_bill_too_large_is_refused_and_changes_nothing(moving: Ledger) -> None:
+    moving.use(tokens_in=10**15, at=MIDDLE)
+    moving.plan(LARGE.replace("plans.large", "plans.dear").replace("0.02", "999999999"))
+    before = moving.period()
+    terminal = Terminal(moving, MIDDLE)
+    said = terminal("customers", "plan", "ada", "dear", "--at", "2026-11-10", exit_code=2).stderr
+    assert said == "tollkeeper: an amount of 26 digits does not fit 64 bits\n"
+    assert moving.period() == before
     assert moving.rows("SELECT plan_id FROM customers") == [{"plan_id": "small"}]
 
 
@@ -491,6 +503,14 @@ def test_every_line_says_its_plan_its_part_and_its_events(moving: Ledger) -> Non
     ]
     found = [moving.rows(one.events_sql.replace(":", "\\:")) for one in explained.lines if one.events_sql]
     assert [[row["tokens_in"] for row in rows] for rows in found] == [[400], [100]]
+
+
+def test_the_operators_page_of_a_customer_charges_each_part_by_its_own_plan(moving: Ledger) -> None:
+    move(moving, "large", MIDDLE)
+    moving.use(tokens_in=400, at=NOVEMBER + DAY)
+    moving.use(tokens_in=100, at=MIDDLE)
+    [margin] = customer_file(moving.database, "ada", MIDDLE).margins
+    assert (margin.tokens, margin.charged, moving.period()["spent"]) == (500, 300, 300)
 
 
 def test_the_commands_show_the_parts(moving: Ledger) -> None:

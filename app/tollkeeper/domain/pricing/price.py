@@ -59,14 +59,16 @@ class Price:
         bounds = [tier.up_to for tier in self.tiers]
         if not bounds or bounds[-1] is not None or None in bounds[:-1]:
             raise InvalidInput("tiers", "a last tier without end, and only that one")
+        if any(type(bound) is not int for bound in bounds[:-1]):
+            raise InvalidInput("tiers", "bounds that are whole numbers")
         if any(lower >= upper for lower, upper in pairwise([0, *(bound or 0 for bound in bounds[:-1])])):
             raise InvalidInput("tiers", "bounds that ascend from 1")
-        if any(not amount.is_finite() or amount < 0 for tier in self.tiers for amount in (tier.price, tier.flat_fee)):
-            raise InvalidInput("tiers", "prices and fees that are not negative")
+        if not all(_is_amount(amount) for tier in self.tiers for amount in (tier.price, tier.flat_fee)):
+            raise InvalidInput("tiers", "prices and fees that are a Decimal and not negative")
         if self.round_up and len(bounds) > 1:
             raise InvalidInput("round_up", "a single tier")
-        if self.per < 1:
-            raise InvalidInput("per", "at least 1")
+        if type(self.per) is not int or self.per < 1:
+            raise InvalidInput("per", "a whole number from 1")
         object.__setattr__(self, "rates", tuple(_fine(tier.price, self.per) for tier in self.tiers))
         object.__setattr__(self, "fees", tuple(_fine(tier.flat_fee, 1) for tier in self.tiers))
 
@@ -181,6 +183,10 @@ def minor_text(fine: int) -> str:
     whole, rest = divmod(abs(fine), FINE)
     sign = "-" if fine < 0 else ""
     return f"{sign}{whole}.{rest:0{COST_PLACES}d}".rstrip("0") if rest else f"{sign}{whole}"
+
+
+def _is_amount(value: object) -> bool:
+    return isinstance(value, Decimal) and value.is_finite() and value >= 0
 
 
 def _fine(amount: Decimal, per: int) -> Number:

@@ -53,8 +53,8 @@ class Tariff:
             value = getattr(self, name)
             if (value is not None or name != "maximum") and (type(value) is not int or not 0 <= value <= BIGINT_MAX):
                 raise InvalidInput(name, "a whole number from 0 to 2^63 - 1")
-        if not 0 <= self.discount_percent <= 100:
-            raise InvalidInput("discount_percent", "0 to 100")
+        if not isinstance(self.discount_percent, Decimal) or not 0 <= self.discount_percent <= 100:
+            raise InvalidInput("discount_percent", "a Decimal from 0 to 100")
         if self.maximum is not None and self.maximum < self.minimum:
             raise InvalidInput("maximum", "at least the minimum")
 
