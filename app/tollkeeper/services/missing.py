@@ -7,7 +7,7 @@ period comes to, less what Stripe has priced, by the same tariff.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 METERS_TAKE = timedelta(days=34)
 """Stripe takes events that are 35 days old at most; a day is left for clocks and calls that are put off."""
-_SETTLED = ("acknowledged", "confirmed", "missed")
 
 
 class OwnInvoices:
@@ -70,34 +69,44 @@ def restamped(report: Report, now: datetime) -> Report:
 
 def settle_by_item(connection: Connection, missed: Sequence[Report], rows: Iterable[Report], now: datetime) -> None:
     """Settle locked reports of one period by items on Stripe's next invoice; `rows` are all reports of that period."""
-    first = missed[0]
-    stored = stored_period(connection, first.user_id, first.period.start)
+    first, rows = missed[0], list(rows)
     assert first.invoice_id is not None, "a period that is open can miss nothing"
-    assert stored is not None, "its reports refer to it"
-    priced = _added_up(row for row in rows if row.state in _SETTLED)
-    owed = Sums(priced)
-    owed.add(_added_up(missed))
-    part = next((one for one in stored.parts if one.period.start == first.period.start), stored)
-    tariff = for_part(load_tariff(connection, part.plan_id, part.plan_version), part.share)
-    late = LateUsage(stored, replace(part, totals=owed), tariff, usage_lines(priced, part.period, tariff))
-    mark_missed(connection, [report.id for report in missed])
     invoice = load_invoice(connection, first.invoice_id)
-    number = 1 + max((one.part for one in items_of(connection, [invoice.id])), default=0)
-    lines = [
-        DemandLine(f"missed:{number}:{n}", line.amount, line.description, line.period)
-        for n, line in enumerate((line for line in late_lines(late) if line.amount), 1)
-    ]
-    if lines:
-        demand = demand_of(replace(invoice, created_at=now), lines, None)
+    before = items_of(connection, [invoice.id])
+    number = 1 + max((one.part for one in before), default=0)
+    owed = list(_lines(connection, missed, rows))
+    # All that was missed is worked out together each time: what Stripe had taken then may not have been counted since.
+    asked = sum(line.amount for one in before if one.demand for line in one.demand.lines if line.period == first.period)
+    if asked:
+        owed.append(DemandLine("", -asked, "Less what was asked for it before", first.period))
+    mark_missed(connection, [report.id for report in missed])
+    if sum(line.amount for line in owed):
+        lines = [replace(line, id=f"missed:{number}:{n}") for n, line in enumerate(owed, 1)]
         items = Collection(
             invoice_id=invoice.id,
             part=number,
             user_id=invoice.user_id,
             collector="stripe_items",
-            demand=demand,
+            demand=demand_of(replace(invoice, created_at=now), lines, None),
             created_at=now,
         )
         insert_collections(connection, [items])
+
+
+def _lines(connection: Connection, missed: Sequence[Report], rows: Sequence[Report]) -> Iterator[DemandLine]:
+    """What all that was missed of the period is worth, beyond what Stripe has priced."""
+    first = missed[0]
+    stored = stored_period(connection, first.user_id, first.period.start)
+    assert stored is not None, "its reports refer to it"
+    part = next((one for one in stored.parts if one.period.start == first.period.start), stored)
+    tariff = for_part(load_tariff(connection, part.plan_id, part.plan_version), part.share)
+    priced = _added_up(row for row in rows if row.state in ("acknowledged", "confirmed"))
+    owed = Sums(priced)
+    owed.add(_added_up([*missed, *(row for row in rows if row.state == "missed")]))
+    late = LateUsage(stored, replace(part, totals=owed), tariff, usage_lines(priced, part.period, tariff))
+    for line in late_lines(late):
+        if line.amount:
+            yield DemandLine("", line.amount, line.description, line.period)
 
 
 def _added_up(rows: Iterable[Report]) -> Sums:

@@ -8,7 +8,8 @@ from integration.closing.ledger import Ledger
 from integration.collecting.chaos import MODES, Life, Mode
 
 
-@pytest.mark.parametrize("seed", range(6))
+# 42: reports that Stripe took and did not count miss its invoice one after the other
+@pytest.mark.parametrize("seed", [*range(5), 42])
 @pytest.mark.parametrize("mode", MODES)
 def test_whatever_goes_wrong_in_whatever_order_stripe_asks_once_for_what_is_owed(
     ledger: Ledger, mode: Mode, seed: int

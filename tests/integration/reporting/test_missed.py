@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from integration.closing.ledger import DECEMBER, NOVEMBER
+from integration.closing.ledger import CENT, DECEMBER, NOVEMBER
 from integration.reporting.conftest import CUSTOMER, Reporting
 from tollkeeper.payments.stripe_invoices import StripeItems
 from tollkeeper.services.collecting import collect_owed
@@ -113,3 +113,24 @@ def test_after_more_than_a_month_no_meter_takes_it_and_it_becomes_an_item(report
     reporting.report()
     assert reporting.states() == ["missed"]
     assert items(reporting) == [100]
+
+
+def test_what_is_missed_later_is_worked_out_with_what_was_missed_before(reporting: Reporting) -> None:
+    """Tiers: what is worth nothing by itself is worth something on top of the rest, whichever of it is missed first."""
+    tiers = 'tiers = [{ up_to = 100, price = "0" }, { up_to = "inf", price = "1" }]'
+    reporting.ledger.plan(CENT.replace('price = "0.01"', tiers))
+    reporting.ledger.customer(stripe=CUSTOMER)
+    reporting.ledger.use(tokens_in=100, tokens_out=20)
+    reporting.ledger.close(now=reporting.clock.now())
+    reporting.report()  # Stripe takes both and counts neither in the end
+    reporting.clock.set(DECEMBER + timedelta(hours=5))
+    finalize(reporting, 0)
+    for event in reporting.standin.meter_events():
+        reporting.standin.reject_event(event["identifier"])
+    for token_type in ("input", "output"):
+        reporting.ledger.run("UPDATE stripe_reports SET state = 'rejected' WHERE token_type = :kind", kind=token_type)
+        for _ in range(3):
+            reporting.report(insist=True)
+            reporting.wait(hours=2)
+    assert reporting.states() == ["missed", "missed"]
+    assert sum(items(reporting)) == 2_000, "120 tokens less 100 at no charge, a dollar each"
