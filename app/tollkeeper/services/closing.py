@@ -7,7 +7,7 @@ can be run by anybody at any time, twice at once, or be killed in the middle: ea
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -83,20 +83,22 @@ def close_due(
     chunk: int = 500,
     retry_parked: bool = False,
     sanity: SanityBound = NO_BOUND,
+    go_on: Callable[[], bool] = lambda: True,
 ) -> ClosingSummary:
     """Close every period that ended at or before `as_of` less the grace, `chunk` customers in a transaction.
 
     All usage stored by the moment it runs is billed, whenever it was recorded. `collect` is for plans that do not say. With
     a grace (the automatic close) what is locked or still running is left to the next run; without one (a person asks) locks
     are waited for, and what is still running will be late usage. `retry_parked` closes parked periods whose totals agree by
-    now. A bill beyond the `sanity` bound parks its period.
+    now. A bill beyond the `sanity` bound parks its period. `go_on` is asked before every chunk; what is left then is
+    closed by the next run.
     """
     automatic = grace_seconds > 0
     due = Due(now, as_of - timedelta(seconds=grace_seconds), heed_holds=automatic, retry_parked=retry_parked)
     open_missing(database, due.cutoff, chunk)
     run = _Run(database, due, Drafting(collect, due.now, sanity), wait=not automatic)
     run.prove(chunk)
-    run.close_all(chunk)
+    run.close_all(chunk, go_on)
     run.report_late()
     with database.transaction() as connection:
         counts = count_by_status(connection, due.cutoff)
@@ -143,7 +145,7 @@ class _Run:
                 proven |= proven_versions(connection, self._due, span)
         self._drafting.proven = proven
 
-    def close_all(self, chunk: int) -> None:
+    def close_all(self, chunk: int, go_on: Callable[[], bool] = lambda: True) -> None:
         """Close chunk by chunk, in the order of customers' names; one customer at a time where a chunk fails.
 
         A customer whose close fails is parked, so that the others are billed. Where it fails for everybody the fault is not
@@ -152,7 +154,7 @@ class _Run:
         place, size, alone_until = "", chunk, ""
         failed: dict[str, Exception] = {}
         some_closed = False
-        while True:
+        while go_on():
             users: list[str] = []
             try:
                 if not self._close_some(users, place, size):

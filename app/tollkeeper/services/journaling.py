@@ -17,7 +17,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -30,6 +30,7 @@ from tollkeeper.storage.usage_json import usage_from_json, usage_to_json
 log = logging.getLogger(__name__)
 
 REPLAY_AT_ONCE = 500
+HEEDED_FOR = timedelta(hours=1)
 REFUSED = "refused"
 Settle = Callable[[Sequence[UsageEvent]], Awaitable[object]]
 
@@ -95,6 +96,22 @@ def refuse(folder: Path, event: UsageEvent, reason: Exception) -> None:
     finally:
         os.close(file)
     log.error("REFUSED by the database, not billed, kept in %s: event %s: %s", folder / REFUSED, event.id, reason)
+
+
+def complete_until(folder: Path, now: datetime) -> datetime:
+    """Up to when nothing of this machine waits on disk: `now`, or when the first event happened that does.
+
+    What has waited for longer than `HEEDED_FOR` is heeded no more: something is wrong with it, and it will be late usage.
+    """
+    waiting = [at for path in _files(folder) if (at := _first_instant(path)) is not None]
+    return min((at for at in waiting if at > now - HEEDED_FOR), default=now)
+
+
+def _first_instant(path: Path) -> datetime | None:
+    try:
+        return next((event.timestamp for event in _read(path)), None)
+    except FileNotFoundError:
+        return None  # replayed meanwhile
 
 
 @contextmanager

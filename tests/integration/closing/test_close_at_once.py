@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 from uuid import uuid4
 
 import psycopg
@@ -18,8 +19,12 @@ import pytest
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from integration.closing.ledger import CENT, DECEMBER, JANUARY, NOVEMBER, WITH_FEE, Ledger, wait_until
+from tollkeeper.domain.errors import StoreUnavailable
 from tollkeeper.domain.event import UsageEvent
 from tollkeeper.domain.usage import Usage
+from tollkeeper.embedded.postgres import EmbeddedPostgres
+from tollkeeper.storage.database import Database
+from tollkeeper.storage.migrating import upgrade
 from tollkeeper.storage.settlement import Settlement
 
 CUSTOMERS = [f"user-{n:02}" for n in range(20)]
@@ -150,6 +155,33 @@ def test_a_close_killed_in_the_middle_is_finished_by_the_next(ledger: Ledger) ->
 
     assert ledger.close().closed == len(CUSTOMERS) - done
     one_invoice_each(ledger)
+
+
+def test_a_database_that_is_restarted_in_the_middle_has_each_invoice_once_in_the_end(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    for parent in (tmp_path.parent.parent, tmp_path.parent, tmp_path):
+        parent.chmod(0o755)  # the server does not run as root
+    with EmbeddedPostgres(keep=home) as server, Database(server.url) as database:
+        upgrade(server.url)
+        ledger = Ledger(database)
+        ledger.plan(CENT)
+        some_usage(ledger)
+        with ThreadPoolExecutor(1) as pool:
+            closing = pool.submit(lambda: [ledger.close(chunk=1) for _ in range(3)])
+            wait_until(lambda: bool(ledger.rows("SELECT FROM invoices")))
+            with psycopg.connect(server.url, autocommit=True) as other:
+                other.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tollkeeper'"
+                )
+            with pytest.raises(StoreUnavailable):
+                closing.result(timeout=60)
+        done = len(ledger.rows("SELECT FROM invoices"))
+        assert 0 < done < len(CUSTOMERS)
+    with EmbeddedPostgres(keep=home) as server, Database(server.url) as database:
+        ledger = Ledger(database)
+        assert len(ledger.rows("SELECT FROM invoices")) == done
+        assert ledger.close().closed == len(CUSTOMERS) - done
+        one_invoice_each(ledger)
 
 
 def test_a_close_that_cannot_commit_leaves_nothing_behind_and_parks_nobody(ledger: Ledger) -> None:

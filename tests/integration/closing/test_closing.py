@@ -115,6 +115,16 @@ def test_more_customers_than_a_chunk_are_closed_in_several_transactions(ledger: 
     assert [row["total_amount"] for row in totals] == [1, 2, 3, 4, 5, 6, 7]
 
 
+def test_a_run_whose_time_is_up_leaves_the_rest_to_the_next(ledger: Ledger) -> None:
+    ledger.plan(CENT)
+    for n in range(5):
+        ledger.customer(f"user-{n}")
+        ledger.use(f"user-{n}", tokens_in=n + 1)
+    asked = iter([True, True])
+    assert ledger.close(chunk=1, go_on=lambda: next(asked, False)) == ClosingSummary(closed=2, invoices=2)
+    assert ledger.close() == ClosingSummary(closed=3, invoices=3, already=2)
+
+
 def test_several_periods_of_one_customer_get_an_invoice_each(ledger: Ledger) -> None:
     ledger.plan(CENT)
     ledger.customer()

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from tollkeeper.services import closing, collecting, dunning, following, linking, receiving, reporting, windowing
+from tollkeeper.services import (
+    closing,
+    collecting,
+    dunning,
+    following,
+    journaling,
+    linking,
+    receiving,
+    reporting,
+    windowing,
+)
 from tollkeeper_workers.process import runtime
-from tollkeeper_workers.tasks.pacing import go_on
+from tollkeeper_workers.tasks.pacing import BUDGET_SECONDS, go_on
 
 
 def close_due() -> None:
-    """Close every period that ended longer ago than the grace, and draft its invoice."""
+    """Close every period that ended longer ago than the grace, and draft its invoice; none that this machine's journal is of."""
     own = runtime()
-    now = own.clock.now()
+    now, until = own.clock.now(), own.clock.monotonic() + BUDGET_SECONDS
     closing.close_due(
         own.database,
         now=now,
-        as_of=now,
+        as_of=journaling.complete_until(own.settings.journal_dir, now),
+        go_on=lambda: own.clock.monotonic() < until,
         collect=own.settings.collect,
         grace_seconds=own.settings.close_grace_seconds,
         sanity=own.settings.sanity,
