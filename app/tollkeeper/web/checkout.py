@@ -22,6 +22,7 @@ from tollkeeper.services.checking_out import (
     open_portal,
     start_checkout,
 )
+from tollkeeper.web.failing import problem
 from tollkeeper.web.guard import CustomerGuard
 from tollkeeper.web.rendering import Renderer
 from tollkeeper.web.security import checked_form, drop_cookie, secured, set_cookie
@@ -175,13 +176,7 @@ def _status_of(error: TollkeeperError) -> int:
 def _refused(error: TollkeeperError) -> Response:
     status = _status_of(error)
     title, text = _SAID[status]
-    body = {
-        "type": f"urn:tollkeeper:{error.code}",
-        "title": title,
-        "status": status,
-        "detail": text,
-        "code": error.code,
-        "error": {"message": text, "type": error.code, "code": error.code},
-    }
-    headers = {"Retry-After": "2"} if status == 409 else {}
-    return secured(JSONResponse(body, status, headers, media_type="application/problem+json"))
+    response = problem(status, error.code, title, text)
+    if status == 409:
+        response.headers["Retry-After"] = "2"
+    return response

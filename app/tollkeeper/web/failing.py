@@ -93,18 +93,23 @@ class Failing:
         code = error.code if isinstance(error, TollkeeperError) else "error"
         title, text = _SAID[status]
         said = str(error) if status in (400, 404) else text
-        body = {
-            "type": f"urn:tollkeeper:{code}",
-            "title": title,
-            "status": status,
-            "detail": said,
-            "code": code,
-            "error": {"message": said, "type": code, "code": code},
-        }
-        response = secured(JSONResponse(body, status_code=status, media_type="application/problem+json"))
+        response = problem(status, code, title, said)
         if status == 401:
             response.headers["WWW-Authenticate"] = "Bearer"
         return _come_again(response, status)
+
+
+def problem(status: int, code: str, title: str, said: str) -> Response:
+    """A problem document, as programs read it."""
+    body = {
+        "type": f"urn:tollkeeper:{code}",
+        "title": title,
+        "status": status,
+        "detail": said,
+        "code": code,
+        "error": {"message": said, "type": code, "code": code},
+    }
+    return secured(JSONResponse(body, status_code=status, media_type="application/problem+json"))
 
 
 def _come_again(response: Response, status: int) -> Response:

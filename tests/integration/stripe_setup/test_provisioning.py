@@ -10,25 +10,12 @@ import pytest
 import stripe
 
 from integration.closing.ledger import NOVEMBER, Ledger
+from integration.stripe_setup.shop import PRO, URL
 from tollkeeper.payments.stripe import StripeDidNotAnswer, StripePayments
 from tollkeeper.payments.stripe_catalog import PermissionMissing, StripeCatalog
 from tollkeeper.services.provisioning import Setup, missing_at_stripe, set_up
 from tollkeeper.testing import FrozenClock, StripeStandIn
 
-URL = "https://api.example.com/billing"
-PRO = """
-[plans.pro]
-name = "Pro"
-currency = "usd"
-base_fee = "99.00"
-[[plans.pro.prices]]
-per = 1_000
-tiers = [{ up_to = 100_000, price = "0" }, { up_to = "inf", price = "0.003" }]
-[plans.free]
-name = "Free"
-currency = "usd"
-collect = "off"
-"""
 READER = ("POST /v1/billing/meter_events", "GET /v1/*", "GET /v2/*")
 
 

@@ -9,12 +9,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from integration.closing.ledger import NOVEMBER, Ledger
+from integration.stripe_setup.shop import PRO, URL
 from tollkeeper.cli import main
 from tollkeeper.runtime import Runtime
 from tollkeeper.settings import read_settings
 from tollkeeper.testing import FrozenClock, StripeStandIn
-
-from .test_provisioning import PRO, URL
 
 Terminal = Callable[..., Result]
 
