@@ -131,8 +131,9 @@ class Grouped(Generic[Item, Answer]):
                 for _, future in batch:
                     future.cancel()
             raise
-        for (_, future), answer in zip(batch, answers, strict=True):
-            resolve(future, answer)
+        with suppress(RuntimeError):  # the same
+            for (_, future), answer in zip(batch, answers, strict=True):
+                resolve(future, answer)
 
 
 def resolve(future: asyncio.Future[Answer], answer: Answer | Exception) -> bool:

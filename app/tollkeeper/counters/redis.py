@@ -154,6 +154,16 @@ class RedisCounters:
             self._tell_now()
         await self._call.idle()
 
+    def discard(self) -> list[Call]:
+        """Let go of the connection of a loop that is gone; what was not told yet, for `take_over` in another one."""
+        self._client.connection = None
+        untold, self._told = self._told, []
+        return untold
+
+    def take_over(self, untold: list[Call]) -> None:
+        """Tell what another loop was not there to tell any more. Telling twice is telling once."""
+        self._told[:0] = untold
+
     async def close(self) -> None:
         """Close the connections."""
         if self._telling is not None:
@@ -192,6 +202,9 @@ class RedisCounters:
             self._told[:0] = told
             self._rest_until = loop.time() + REST_SECONDS
             raise StoreUnavailable(f"Redis is away: {type(error).__name__}") from error
+        except BaseException:
+            self._told[:0] = told
+            raise
         self._told += [call for call, answer in zip(told, answers, strict=False) if isinstance(answer, list)]
         rest = iter(answers[len(told) :])
         return [[next(rest) for _ in calls] for calls in asked]

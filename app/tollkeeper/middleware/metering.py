@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tollkeeper.clock import Clock
+from tollkeeper.counters.redis import Call
 from tollkeeper.domain.errors import TollkeeperError
 from tollkeeper.extraction.request import RequestFacts, read_request
 from tollkeeper.middleware.body import ReadAhead, worth_reading
@@ -164,8 +165,9 @@ class Loops:
         loop = asyncio.get_running_loop()
         own = self._owned.get(loop)
         if own is None:
-            self._forget_closed()
+            left = self._forget_closed()
             own = self._owned[loop] = Own(Metering(self._settings, self._clock))
+            own.metering.take_over(left)
         return own
 
     async def close(self) -> None:
@@ -174,9 +176,9 @@ class Loops:
         if own is not None:
             await own.close()
 
-    def _forget_closed(self) -> None:
-        for loop in [loop for loop in self._owned if loop.is_closed()]:
-            self._owned.pop(loop).metering.discard()
+    def _forget_closed(self) -> list[Call]:
+        closed = [loop for loop in self._owned if loop.is_closed()]
+        return [call for loop in closed for call in self._owned.pop(loop).metering.discard()]
 
 
 def _matches(path: str, patterns: Sequence[str]) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from tollkeeper.clock import Clock
-from tollkeeper.counters.redis import RedisCounters
+from tollkeeper.counters.redis import Call, RedisCounters
 from tollkeeper.domain.account import Account
 from tollkeeper.domain.errors import StoreUnavailable
 from tollkeeper.domain.event import UsageEvent
@@ -95,10 +95,15 @@ class Metering:
         await self._counters.close()
         self.discard()
 
-    def discard(self) -> None:
-        """Let go of the database's connections without waiting, for a loop that is gone."""
+    def discard(self) -> list[Call]:
+        """Let go of all connections without waiting, for a loop that is gone; what it leaves is for `take_over`."""
         self._settling.discard()
         self._admitting.discard()
+        return self._counters.discard()
+
+    def take_over(self, left: list[Call]) -> None:
+        """Do what an earlier loop has left."""
+        self._counters.take_over(left)
 
     def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
