@@ -354,14 +354,14 @@ def test_a_journal_is_written_and_handed_over_from_many_threads_without_losing_a
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = Journal(site.journal)
-    keep_names = journaling._keep_names
+    keep_names = journaling.keep_names
 
     def slowly(folder: Path) -> None:
         time.sleep(0.005)
         keep_names(folder)
 
     # On a slow disk two threads have time to find that there is no file yet.
-    monkeypatch.setattr(journaling, "_keep_names", slowly)
+    monkeypatch.setattr(journaling, "keep_names", slowly)
     found: list[str] = []
 
     async def settle(events: Sequence[UsageEvent]) -> None:

@@ -75,7 +75,7 @@ class Journal:
         path = self._folder / f"{uuid4()}.jsonl"
         file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY, 0o600)
         fcntl.flock(file, fcntl.LOCK_EX)
-        _keep_names(self._folder)
+        keep_names(self._folder)
         return file
 
 
@@ -92,7 +92,7 @@ def refuse(folder: Path, event: UsageEvent, reason: Exception) -> None:
         size = os.fstat(file).st_size
         cut_off = size > 0 and os.pread(file, 1, size - 1) != b"\n"
         _write_for_good(file, b"\n" + line if cut_off else line)
-        _keep_names(folder)
+        keep_names(folder)
     finally:
         os.close(file)
     log.error("REFUSED by the database, not billed, kept in %s: event %s: %s", folder / REFUSED, event.id, reason)
@@ -160,7 +160,7 @@ def _write_for_good(file: int, data: bytes) -> None:
     os.fsync(file)
 
 
-def _keep_names(folder: Path) -> None:
+def keep_names(folder: Path) -> None:
     """The names of new files have to be on disk as well."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -20,6 +20,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from tollkeeper.domain.errors import StoreUnavailable
+from tollkeeper.services.journaling import keep_names
 from tollkeeper.storage.archives import (
     Archive,
     count_rows,
@@ -124,17 +125,8 @@ def _write(connection: Connection, month: datetime, folder: Path, now: datetime)
         while block := written.read(1 << 20):
             digest.update(block)
     part.replace(path)
-    _keep_names(folder)
+    keep_names(folder)
     return Archive(month, str(path), 0, path.stat().st_size, digest.hexdigest(), now)
-
-
-def _keep_names(folder: Path) -> None:
-    """The name of a new file has to be on disk as well."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _merged(groups: Iterable[Group]) -> list[Group]:
