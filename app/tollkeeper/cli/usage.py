@@ -162,6 +162,9 @@ def _print_current(overview: UsageOverview) -> None:
     current = overview.current
     click.echo(f"{overview.user_id}, on plan {overview.plan_id}, {overview.status}")
     click.echo(f"period  {instant(current.period_start)} to {instant(current.period_end)}, {current.status}")
+    if current.parts:
+        since = ", ".join(f"{part.plan_id} from {instant(part.start)}" for part in current.parts)
+        click.echo(f"plans   {since}")
     click.echo(f"events  {number(current.events)}")
     of_quota = f" of {number(overview.quota_tokens)}, {overview.percent_of_quota} %" if overview.quota_tokens else ""
     click.echo(f"tokens  {number(current.tokens)}{of_quota}")

@@ -518,6 +518,8 @@ def test_the_commands_show_the_parts(moving: Ledger) -> None:
     said = terminal("customers", "plan", "ada", "large", "--at", "2026-11-20").stdout
     assert said == "ada: from plan small to large, from 2026-11-20T00:00:00Z on\n"
     assert terminal("customers", "plan", "ada", "large", "--at", "2026-11-20").stdout == "ada: on plan large already\n"
+    plans = "plans   small from 2026-11-01T00:00:00Z, large from 2026-11-20T00:00:00Z\n"
+    assert plans in terminal("usage", "show", "ada").stdout
     shown = terminal.json("usage", "show", "ada")
     assert shown["plan_id"] == "small"
     assert [(part["start"], part["plan_id"]) for part in shown["current"]["parts"]] == [
