@@ -9,10 +9,10 @@ import platform
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import redis
@@ -21,46 +21,26 @@ from redis.retry import Retry
 from sqlalchemy import Connection
 
 from tollkeeper.clock import Clock
+from tollkeeper.domain.check import Check, State
 from tollkeeper.services.journaling import REFUSED, count_refused
+from tollkeeper.services.living import signs_of_life
 from tollkeeper.services.masking import shown_settings
 from tollkeeper.services.provisioning import missing_at_stripe
 from tollkeeper.services.reconciling import reconcile
 from tollkeeper.settings import Settings
 from tollkeeper.storage import migrating, schema
 from tollkeeper.storage.database import Database
-from tollkeeper.storage.heartbeats import heartbeats
-from tollkeeper.storage.overdue import Overdue, stuck_reports, waiting_deliveries, waiting_webhooks
 from tollkeeper.storage.partitions import months_ahead
-from tollkeeper.storage.reconciliations import last_run
 
 if TYPE_CHECKING:
     from tollkeeper.payments.paystack import PaystackPayments
     from tollkeeper.payments.stripe import StripePayments
 
-State = Literal["ok", "warning", "failed"]
-
 MAX_SKEW = timedelta(seconds=5)
-MAX_OUTBOX_AGE = timedelta(minutes=45)
-MAX_SILENCE = timedelta(minutes=5)
-MAX_PROOF_AGE = timedelta(days=2)
 
 _PACKAGES = ("tollkeeper", "starlette", "sqlalchemy", "psycopg", "alembic", "redis", "celery", "stripe", "click")
 _MAIL_PORTS = {"smtp": 25, "smtps": 465, "smtp+starttls": 587}
 _PATIENCE_SECONDS = 5
-_OUTBOXES: dict[str, Callable[[Connection, datetime], Overdue]] = {
-    "reports to Stripe": stuck_reports,
-    "notices": waiting_deliveries,
-    "webhook events": waiting_webhooks,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at. A warning is worth knowing; what failed needs mending."""
-
-    name: str
-    state: State
-    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +121,7 @@ def _database(database: Database | None, clock: Clock, *, quick: bool) -> Iterat
         if not quick:
             yield _invoices(connection)
         yield from _waiting(connection)
-        yield _outbox(connection, clock)
-        yield from _processes(connection, clock)
-        yield _proof(connection, clock)
+        yield from signs_of_life(connection, clock.now())
     if not quick:
         yield _totals(database, clock)
 
@@ -178,56 +156,6 @@ def _waiting(connection: Connection) -> Iterator[Check]:
     for what, number in schema.waiting_for_a_person(connection).items():
         if number:
             yield Check("attention", "warning", f"{number} {what}")
-
-
-def _outbox(connection: Connection, clock: Clock) -> Check:
-    """How long what is to leave the house has waited for it."""
-    now, ages = clock.now(), []
-    for what, look in _OUTBOXES.items():
-        overdue = look(connection, now)
-        if overdue.since is not None:
-            ages.append(
-                (now - overdue.since, f"{overdue.number} {what}, the oldest for {_spoken(now - overdue.since)}")
-            )
-    if not ages:
-        return Check("outbox", "ok", "nothing waits")
-    state: State = "warning" if max(age for age, _ in ages) > MAX_OUTBOX_AGE else "ok"
-    return Check("outbox", state, "; ".join(text for _, text in ages))
-
-
-def _processes(connection: Connection, clock: Clock) -> Iterator[Check]:
-    found, now = heartbeats(connection), clock.now()
-    for role in ("beat", "worker"):
-        said = [one.worked_at if role == "worker" else one.alive_at for one in found if one.role == role]
-        times = [at for at in said if at is not None]
-        if not times:
-            yield Check(role, "warning", f"no {role} has been heard of; is one running?")
-            continue
-        silent = now - max(times)
-        lives = sum(one.role == role and now - one.alive_at <= MAX_SILENCE for one in found)
-        detail = f"{lives} alive, {'work was done' if role == 'worker' else 'last heard of'} {_spoken(silent)} ago"
-        yield Check(role, "ok" if silent <= MAX_SILENCE else "warning", detail)
-
-
-def _proof(connection: Connection, clock: Clock) -> Check:
-    """What the daily reconciling found; doctor's own look at the totals comes after it."""
-    run = last_run(connection)
-    if run is None or run.ended_at is None:
-        return Check("reconciling", "warning", "the daily run has not come to its end yet")
-    age = clock.now() - run.ended_at
-    told = f"{run.periods} periods compared {_spoken(age)} ago"
-    if run.differing:
-        return Check("reconciling", "warning", f"{told}, {run.differing} differences; see: tollkeeper reconcile")
-    return Check("reconciling", "ok" if age <= MAX_PROOF_AGE else "warning", f"{told}, no difference")
-
-
-def _spoken(age: timedelta) -> str:
-    """`40 s`, `12 min`, `5 h` or `3 days`."""
-    seconds = max(0, int(age.total_seconds()))
-    for unit, size in (("days", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
 
 
 def _totals(database: Database, clock: Clock) -> Check:
