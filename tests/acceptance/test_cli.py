@@ -583,3 +583,24 @@ def test_an_event_is_reversed_by_name_once(ada: Terminal) -> None:
     assert ada(*call).stdout.startswith(f"ada: event {UUID(int=1)} is reversed, -$")
     assert ada(*call).stdout == f"ada: event {UUID(int=1)} was reversed before; nothing changed\n"
     assert ada.json("usage", "show", "ada")["recent"] == []
+
+
+def test_a_row_of_an_unknown_customer_waits_in_quarantine_until_the_customer_is_there(ada: Terminal) -> None:
+    path = ada.usage({"tokens_in": 5}, {"user_id": "eve", "tokens_in": 7}, {"user_id": "mallory"})
+    imported = ada("usage", "import", path, exit_code=1)
+    assert imported.stdout.splitlines()[-1] == "accepted 1 duplicate 0 rejected 2"
+    waiting = json.loads(ada("usage", "quarantine", "list", "--json", exit_code=1).stdout)
+    assert [(one["user_id"], one["reason"]) for one in sorted(waiting, key=lambda one: str(one["user_id"]))] == [
+        ("eve", "user_id: expected a customer that exists"),
+        ("mallory", "user_id: expected a customer that exists"),
+    ]
+    ada("customers", "add", "eve", "--email", "eve@example.com", "--plan", "pro")
+
+    assert ada("usage", "quarantine", "retry", exit_code=1).stdout == "accepted 1 still waiting 1\n"
+    [mallory] = [one["id"] for one in waiting if one["user_id"] == "mallory"]
+    assert mallory in ada("usage", "quarantine", "list", exit_code=1).stdout
+    dropped = ada("usage", "quarantine", "drop", mallory, "--by", "ada", "--reason", "a test")
+    assert dropped.stdout == "dropped 1\n"
+    assert ada("usage", "quarantine", "list").stdout == ""
+    assert len(ada.json("usage", "quarantine", "list", "--all")) == 2
+    assert ada("usage", "import", path, exit_code=1).stdout == "accepted 0 duplicate 2 rejected 1\n"
