@@ -1,7 +1,7 @@
 """What metering costs a request, beside what others cost: `python benchmarks/request_path.py [--quick]`.
 
 Starts a PostgreSQL and a Redis of its own, prints tables, draws the picture of the README, and writes the figures into
-`docs/performance.md`. About five minutes; with `--quick` about one, and then it only prints, and rougher figures.
+`docs/explanation/performance.md`. About five minutes; with `--quick` about one, and then it only prints, and rougher figures.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Prometheus: counters and durations of the request path, and figures that are read out of the database when asked for.
 
-Names and meanings are in `docs/monitoring.md`. No label ever carries a customer, a key or a model: labels come from closed
+Names and meanings are in `docs/how-to/monitoring.md`. No label ever carries a customer, a key or a model: labels come from closed
 lists of ours, so the number of series is fixed.
 """
 

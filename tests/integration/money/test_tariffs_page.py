@@ -1,4 +1,4 @@
-"""docs/tariffs.md and the README's tariffs, run: each plan file applied, its usage metered, its invoice the one on the page."""
+"""docs/how-to/tariffs.md and the README's tariffs, run: each plan file applied, its usage metered, its invoice the one on the page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from integration.money.terminal import Terminal
 from tollkeeper.services.moving import move_customer
 
 ROOT = Path(__file__).parents[3]
-PAGE = (ROOT / "docs" / "tariffs.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "how-to" / "tariffs.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 _BLOCK = re.compile(r"^```(toml|json|invoice)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

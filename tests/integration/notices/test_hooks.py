@@ -67,7 +67,7 @@ def test_a_notice_reaches_the_endpoint_signed_so_that_another_implementation_ver
 def test_the_page_about_notices_verifies_a_call_as_it_says_and_names_every_kind(
     desk: Desk, quota: Ledger, hooks: WebhookChannel, endpoint: Receiver
 ) -> None:
-    page = (Path(__file__).parents[3] / "docs" / "notices.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "notices.md").read_text(encoding="utf-8")
     [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     told: dict[str, Any] = {}
     exec(code, told)

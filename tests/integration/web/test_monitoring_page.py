@@ -1,4 +1,4 @@
-"""`docs/monitoring.md` names every series there is, and no other; its logging example works."""
+"""`docs/how-to/monitoring.md` names every series there is, and no other; its logging example works."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tollkeeper import billing_routes
 from tollkeeper.settings import read_settings
 from tollkeeper.testing import FrozenClock
 
-PAGE = Path(__file__).parents[3] / "docs" / "monitoring.md"
+PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "monitoring.md"
 
 
 @pytest.fixture
