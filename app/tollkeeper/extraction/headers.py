@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
+from tollkeeper.domain.money import as_decimal
+from tollkeeper.domain.usage import QUANTITY_PLACES
 from tollkeeper.extraction.strict import model_name
 
 _TOKENS_IN, _TOKENS_OUT, _TOKENS_USED = b"x-tokens-in", b"x-tokens-out", b"x-tokens-used"
@@ -15,7 +17,7 @@ _MODEL, _MINUTES = b"x-model-id", b"x-compute-minutes"
 NAMES: Final = frozenset({_TOKENS_IN, _TOKENS_OUT, _TOKENS_USED, _MODEL, _MINUTES})
 
 _COUNT: Final = re.compile(rb"[0-9]{1,18}")
-_DECIMAL: Final = re.compile(rb"[0-9]{1,9}(?:\.[0-9]{1,9})?")
+_DECIMAL: Final = re.compile(rb"[0-9]{1,9}(?:\.[0-9]{1,30})?(?:e-[0-9]{1,3})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +36,9 @@ class HeaderUsage:
 def read_usage_headers(headers: Sequence[tuple[bytes, bytes]]) -> HeaderUsage | None:
     """The use that the headers state, None if none of them is there. Never raises.
 
-    A count is 1 to 18 ASCII digits, a number of minutes up to 9 digits on either side of the point, a model 1 to 255 bytes
-    of printable UTF-8. A header that comes twice is not believed. One unbelievable token header spoils all of them.
+    A count is 1 to 18 ASCII digits, a number of minutes up to 9 digits before the point and what `str` of a float puts after
+    it, of which nine decimals are kept, a model 1 to 255 bytes of printable UTF-8. A header that comes twice is not believed.
+    One unbelievable token header spoils all of them.
     """
     values: dict[bytes, list[bytes]] = {}
     for name, value in headers:
@@ -93,7 +96,7 @@ def _minutes(stated: list[bytes] | None) -> Decimal | None:
         return Decimal(0)
     if len(stated) > 1 or not _DECIMAL.fullmatch(stated[0]):
         return None
-    return Decimal(stated[0].decode())
+    return as_decimal(Decimal(stated[0].decode()), QUANTITY_PLACES)
 
 
 def _model(stated: list[bytes] | None) -> str | None:

@@ -58,15 +58,16 @@ def record_usage(
     cached_tokens_in: int = 0,
     cache_write_tokens_in: int = 0,
     reasoning_tokens_out: int = 0,
-    compute_minutes: Decimal | int | str = 0,
-    units: Mapping[str, Decimal] | Mapping[str, int] | None = None,
+    compute_minutes: Decimal | float | str = 0,
+    units: Mapping[str, Decimal | float] | None = None,
 ) -> None:
     """State what the request used; wins over anything that is read from the answer. Several calls add up, each
     priced by its own model; the row names the first.
 
     `tokens_in` is all input, cached and cache-write tokens included; `tokens_out` all output, reasoning included. What a
-    background task records after the answer has gone is stored as an event of its own. Raises `InvalidInput` for counts
-    that cannot be (negative, a float, a part larger than its whole). On a path that is not metered nothing is recorded,
+    background task records after the answer has gone is stored as an event of its own. Minutes and units may be
+    floats, as a stopwatch gives them: nine decimals of what they print as are kept. Raises `InvalidInput` for counts that cannot be
+    (negative, a token count that is a float, a part larger than its whole). On a path that is not metered nothing is recorded,
     and the log says so.
     """
     scope: Scope = request_or_scope if isinstance(request_or_scope, MutableMapping) else request_or_scope.scope
@@ -78,8 +79,8 @@ def record_usage(
             cached_tokens_in=cached_tokens_in,
             cache_write_tokens_in=cache_write_tokens_in,
             reasoning_tokens_out=reasoning_tokens_out,
-            compute_minutes=Decimal(compute_minutes) if isinstance(compute_minutes, str) else compute_minutes,  # type: ignore[arg-type] # Usage takes whole numbers too
-            units=units or {},  # type: ignore[arg-type] # the same
+            compute_minutes=_exact(compute_minutes),
+            units=_all_exact(units or {}),
         )
     except ArithmeticError:
         raise InvalidInput("compute_minutes", "a decimal number") from None
@@ -88,3 +89,13 @@ def record_usage(
         log.warning("record_usage was called for a path that is not metered: nothing was recorded")
     else:
         record.add(usage)
+
+
+def _all_exact(stated: Mapping[str, Decimal | float]) -> Mapping[str, Decimal]:
+    """Each quantity exactly; what is no mapping is left to `Usage`, which refuses it."""
+    return {name: _exact(value) for name, value in stated.items()} if isinstance(stated, Mapping) else stated
+
+
+def _exact(stated: Decimal | float | str) -> Decimal:
+    """What was stated, as a decimal: of a float what it prints as, not the binary fraction behind it."""
+    return Decimal(str(stated)) if isinstance(stated, float | str) else stated

@@ -152,6 +152,19 @@ def test_what_the_route_records_wins_over_headers_and_answer(meter: Mount, desk:
     assert event["compute_minutes"] == Decimal("0.25")
 
 
+def test_minutes_and_units_from_a_stopwatch_are_kept_as_they_print(meter: Mount, desk: Desk, key: str) -> None:
+    async def route(request: Request) -> Response:
+        record_usage(request, model_id="own", compute_minutes=0.1, units={"seconds": 12.5, "images": 3})
+        record_usage(request, model_id="own", compute_minutes=1 / 60)
+        return JSONResponse({})
+
+    send(meter(Starlette(routes=[Route("/v1", route, methods=["POST"])])), key, path="/v1")
+
+    [event] = desk.events()
+    assert event["compute_minutes"] == Decimal("0.116666667")  # 0.1 + 0.016666667, nine decimals kept
+    assert event["units"] == {"seconds": "12.5", "images": 3}
+
+
 def test_record_usage_from_a_sync_route_in_a_thread_is_seen(meter: Mount, desk: Desk, key: str) -> None:
     def route(request: Request) -> Response:
         record_usage(request, model_id="own", tokens_out=9)
@@ -164,8 +177,12 @@ def test_record_usage_from_a_sync_route_in_a_thread_is_seen(meter: Mount, desk: 
 
 @pytest.mark.parametrize(
     "usage",
-    [{"tokens_in": -1}, {"tokens_in": 1.5}, {"tokens_in": True}, {"cached_tokens_in": 1}, {"compute_minutes": 0.5}],
-)
+    [
+        {"tokens_in": -1}, {"tokens_in": 1.5}, {"tokens_in": True}, {"cached_tokens_in": 1}, {"compute_minutes": -0.5},
+        {"compute_minutes": float("nan")}, {"compute_minutes": float("inf")}, {"compute_minutes": "soon"},
+        {"units": {"s": -1.5}}, {"units": [1]},
+    ],
+)  # fmt: skip
 def test_record_usage_refuses_counts_that_cannot_be(usage: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
         record_usage({"type": "http"}, model_id="own", **usage)

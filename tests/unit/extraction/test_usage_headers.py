@@ -77,14 +77,17 @@ def test_a_header_that_comes_twice_is_not_believed_even_if_it_says_the_same(name
 
 
 @pytest.mark.parametrize(
-    ("value", "minutes"), [(b"5", "5"), (b"0.25", "0.25"), (b"123456789.123456789", "123456789.123456789")]
-)
-def test_compute_minutes_are_a_plain_decimal(value: bytes, minutes: str) -> None:
+    ("value", "minutes"), [(b"5", "5"), (b"0.25", "0.25"), (b"123456789.123456789", "123456789.123456789"),
+     (str(1 / 60).encode(), "0.016666667"),  # a stopwatch's second, 0.016666666666666666
+     (str(0.00002 / 3).encode(), "0.000006667"),  # 6.666666666666667e-06
+     (b"1e-999", "0")],
+)  # fmt: skip
+def test_compute_minutes_are_a_decimal_as_it_is_printed_kept_to_nine_places(value: bytes, minutes: str) -> None:
     assert stated(compute_minutes=value) == HeaderUsage(compute_minutes=Decimal(minutes))
 
 
 @pytest.mark.parametrize(
-    "value", [b"", b"-1", b".5", b"5.", b"1e3", b"NaN", b"1_0", b"1" * 10, b"0." + b"1" * 10, b"Infinity"]
+    "value", [b"", b"-1", b".5", b"5.", b"1e3", b"NaN", b"1_0", b"1" * 10, b"0." + b"1" * 31, b"1e-1000", b"Infinity"]
 )
 def test_other_minutes_are_not_believed_and_leave_the_tokens_alone(value: bytes) -> None:
     usage = stated(compute_minutes=value, tokens_in=b"7")
