@@ -27,7 +27,7 @@ from bench.traffic import CUSTOMERS
 from tollkeeper.embedded import Services
 
 DOCS = Path(__file__).parents[1] / "docs"
-PICTURE, PAGE = DOCS / "images" / "bench.svg", DOCS / "performance.md"
+PICTURE, PAGE = DOCS / "images" / "bench.svg", DOCS / "explanation" / "performance.md"
 NOOP_ASGI, NOOP_BASE = "no-op ASGI middleware", "no-op BaseHTTPMiddleware"
 BARE_STREAM, OURS_STREAM = "bare Starlette, stream", "tollkeeper, stream"
 
