@@ -106,8 +106,6 @@ class RedisCounters:
             # A command that may have been applied is never sent again behind our back.
             retry=Retry(NoBackoff(), 0),
             decode_responses=True,
-            # One call is in flight at a time; a pool would only be asked for the same connection again and again.
-            single_connection_client=True,
         )
         self._script = files("tollkeeper.counters").joinpath("scripts/calls.lua").read_text(encoding="utf-8")
         self._digest = hashlib.sha1(self._script.encode()).hexdigest()  # noqa: S324 # the name Redis gives a script
@@ -155,8 +153,7 @@ class RedisCounters:
         await self._call.idle()
 
     def discard(self) -> list[Call]:
-        """Let go of the connection of a loop that is gone; what was not told yet, for `take_over` in another one."""
-        self._client.connection = None
+        """What a loop that is gone had not told yet, for `take_over` in another one."""
         untold, self._told = self._told, []
         return untold
 
