@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import psycopg
@@ -157,10 +159,15 @@ def test_a_close_killed_in_the_middle_is_finished_by_the_next(ledger: Ledger) ->
     one_invoice_each(ledger)
 
 
-def test_a_database_that_is_restarted_in_the_middle_has_each_invoice_once_in_the_end(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    for parent in (tmp_path.parent.parent, tmp_path.parent, tmp_path):
-        parent.chmod(0o755)  # the server does not run as root
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """Where a server keeps its data; as root it runs as another account, which has to get in."""
+    with TemporaryDirectory(prefix="tollkeeper-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder) / "home"
+
+
+def test_a_database_that_is_restarted_in_the_middle_has_each_invoice_once_in_the_end(home: Path) -> None:
     with EmbeddedPostgres(keep=home) as server, Database(server.url) as database:
         upgrade(server.url)
         ledger = Ledger(database)
