@@ -430,6 +430,27 @@ def test_reporting_needs_a_stripe_key(ada: Terminal) -> None:
     assert result.stderr == "tollkeeper: STRIPE_API_KEY is not set; it is needed to report to Stripe\n"
 
 
+def test_reporting_says_why_something_waits(
+    ada: Terminal, migrated_database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    ada("customers", "add", "bob", "--email", "bob@example.com", "--plan", "pro")
+    row = {"user_id": "bob", "tokens_in": 1_000, "tokens_out": 500}
+    ada("usage", "import", ada.usage(row))
+    standin = StripeStandIn(ada.clock)
+    standin.add_meter("ai_tokens")
+    with standin.serve() as served:
+        terminal = Terminal(
+            migrated_database_url, redis_url, ada.clock, tmp_path,
+            stripe_api_key=standin.api_key, stripe_api_base=served.url,
+        )  # fmt: skip
+        ada("invoices", "draft")
+        told = terminal("stripe", "report", exit_code=1)
+        terminal.runtime.close()
+
+    assert told.stdout.startswith("sent 0 acknowledged 0 pending 2 rejected 0 ")  # input and output
+    assert told.stderr == "2 not acknowledged: the customer has no stripe_customer_id\n"
+
+
 def test_what_was_drafted_is_reported_counted_once_and_reconciled(
     migrated_database_url: str, redis_url: str, ada: Terminal, tmp_path: Path
 ) -> None:

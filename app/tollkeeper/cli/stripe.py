@@ -108,7 +108,7 @@ def report(as_of: datetime | None) -> None:
 
     Can be repeated at any time: Stripe counts once. Exit status 1 while anything is unacknowledged.
     """
-    from tollkeeper.services.reporting import report_owed
+    from tollkeeper.services.reporting import report_owed, why_unacknowledged
     from tollkeeper.services.windowing import enter_windows
 
     here = runtime()
@@ -132,6 +132,8 @@ def report(as_of: datetime | None) -> None:
         f"invoices finalized {done.finalized}"
     )
     if done.unacknowledged:
+        for reason, count in why_unacknowledged(here.database, until):
+            click.echo(f"{count} not acknowledged: {reason}", err=True)
         click.get_current_context().exit(1)
 
 

@@ -73,7 +73,10 @@ class RateLimited:
     request_id: str | None = None
 
 
-Trouble = Refused | OutcomeUnknown | Failed | RateLimited
+Unanswered = OutcomeUnknown | Failed | RateLimited
+"""No answer for now; asking again may help."""
+
+Trouble = Refused | Unanswered
 """What can become of any call besides its answer."""
 
 MeterEventOutcome = Accepted | AlreadyThere | Trouble

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from tollkeeper.domain.demand import DemandLine
 from tollkeeper.domain.proration import for_part
-from tollkeeper.payments.outcome import Refused, Trouble
+from tollkeeper.payments.outcome import Refused, Trouble, Unanswered
 from tollkeeper.services.demanding import demand_of
 from tollkeeper.services.drafting import STRIPE_TAKES_LATE
 from tollkeeper.services.invoicing import LateUsage, late_lines, usage_lines
@@ -41,8 +41,8 @@ class OwnInvoices:
         self._stripe = stripe
         self._final: dict[tuple[str, datetime], bool | Trouble] = {}
 
-    def miss(self, candidate: Candidate, now: datetime) -> bool | None:
-        """Whether a report comes too late for it, or for any meter; None where Stripe does not tell for now.
+    def miss(self, candidate: Candidate, now: datetime) -> bool | Unanswered:
+        """Whether a report comes too late for it, or for any meter; the trouble where Stripe does not tell for now.
 
         A key that may not read invoices is no reason to hold usage back: then reports are sent as if there were none.
         """
@@ -54,9 +54,7 @@ class OwnInvoices:
         if key not in self._final:
             self._final[key] = self._stripe.has_final_invoice(customer=key[0], period_end=key[1])
         final = self._final[key]
-        if isinstance(final, Refused):
-            return False
-        return final if isinstance(final, bool) else None
+        return False if isinstance(final, Refused) else final
 
 
 def restamped(report: Report, now: datetime) -> Report:

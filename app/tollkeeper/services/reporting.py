@@ -25,6 +25,7 @@ from tollkeeper.payments.outcome import (
     OutcomeUnknown,
     RateLimited,
     Refused,
+    Unanswered,
 )
 from tollkeeper.services.missing import OwnInvoices, restamped, settle_by_item
 from tollkeeper.services.noting import note_alarm, note_moves
@@ -43,6 +44,7 @@ from tollkeeper.storage.reports import (
     lock_reports_of,
     lock_sum,
     note_unknown_to_stripe,
+    reasons_unacknowledged,
     reject_reported,
     same_sum,
     save_confirmed,
@@ -132,6 +134,12 @@ def report_owed(
     )
 
 
+def why_unacknowledged(database: Database, until: datetime) -> list[tuple[str, int]]:
+    """Why rows of periods over by `until` are not acknowledged, and how many wait for each reason; those without one left out."""
+    with database.transaction() as connection:
+        return reasons_unacknowledged(connection, until)
+
+
 def confirm_reported(
     database: Database,
     stripe: StripePayments,
@@ -183,8 +191,8 @@ class _Run:
     def report(self, candidate: Candidate) -> None:
         """Send one row, settle it by reading where Stripe would not know it again, or by an item where it comes too late."""
         late = self._own_invoices.miss(candidate, self._now)
-        if late is None:
-            log.warning("whether Stripe's own invoice to %s is final is not known: reports wait", candidate.customer)
+        if not isinstance(late, bool):
+            self._say_that_invoice_is_unknown(candidate, late)
             self._count_failure(failed=True)
             return
         report, read_first = self._claim(candidate, late=late)
@@ -195,6 +203,13 @@ class _Run:
         elif report is not None:
             self.sent += 1
             self._record(report, self._send(report))
+
+    @staticmethod
+    def _say_that_invoice_is_unknown(candidate: Candidate, why: Unanswered) -> None:
+        from tollkeeper.payments.stripe import StripeDidNotAnswer
+
+        what = "whether Stripe's own invoice to %s is final is not known, so its reports wait: %s"
+        log.warning(what, candidate.customer, StripeDidNotAnswer(why))
 
     def confirm(self, one: Sum) -> bool:
         """Compare one sum with Stripe's."""

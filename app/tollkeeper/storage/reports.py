@@ -364,6 +364,21 @@ def count_unacknowledged(connection: Connection, until: datetime) -> dict[Report
     return {row["state"]: row["n"] for row in rows}
 
 
+def reasons_unacknowledged(connection: Connection, until: datetime) -> list[tuple[str, int]]:
+    """What is known of why those rows wait, the most frequent first; ten reasons at most."""
+    rows = all_rows(
+        connection,
+        """
+        SELECT last_error, count(*) AS n FROM stripe_reports
+        WHERE state IN ('pending', 'sending', 'rejected') AND coalesce(window_end, period_end) <= :until
+          AND last_error IS NOT NULL
+        GROUP BY last_error ORDER BY n DESC, last_error LIMIT 10
+        """,
+        until=until,
+    )
+    return [(row["last_error"], row["n"]) for row in rows]
+
+
 def sums_to_confirm(connection: Connection, now: datetime, settled: datetime, limit: int) -> list[Sum]:
     """Sums of which everything was acknowledged by `settled` and not everything is confirmed, the longest waiting first."""
     rows = all_rows(
