@@ -6,6 +6,7 @@ Constructor arguments win over the environment. Where the ecosystem already has 
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
@@ -194,4 +195,10 @@ def read_settings(**overrides: object) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "settings"
-        raise InvalidInput(field, first["msg"].removeprefix("Value error, ")) from None
+        raise InvalidInput(field, _expected(first["msg"])) from None
+
+
+def _expected(message: str) -> str:
+    """What pydantic says is wrong, so that it reads on after "expected"."""
+    plain = re.sub(r"^(Value error, |\w+ should be )", "", message)
+    return re.sub(r"^\w+ should ", "to ", plain)
