@@ -21,6 +21,8 @@ def demo(file: Path | None) -> None:
     except ImportError as error:
         raise click.UsageError(f"{error.name} is missing: pip install 'tollkeeper[demo]'") from error
 
+    if file is not None and not file.parent.is_dir():
+        raise click.UsageError(f"--evidence: there is no folder {file.parent}")
     began = time.monotonic()
     evidence = Evidence(say=lambda text: click.echo(text))
     trouble = None

@@ -93,6 +93,8 @@ def as_failure(error: Exception) -> Failure | None:
         return Mistake("the database does not have the schema of this version; run: tollkeeper db upgrade")
     if isinstance(sqlstate, str):
         return Failure(f"PostgreSQL refused: {str(cause).strip().splitlines()[0]}")
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, BrokenPipeError):
+        return Failure(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
     return None
 
 

@@ -79,6 +79,20 @@ Unanswered = OutcomeUnknown | Failed | RateLimited
 Trouble = Refused | Unanswered
 """What can become of any call besides its answer."""
 
+
+def in_words(trouble: Trouble) -> str:
+    """The trouble as a person reads it."""
+    match trouble:
+        case OutcomeUnknown(reason):
+            return f"no answer: {reason}"
+        case Failed(status):
+            return f"it failed with HTTP {status}"
+        case RateLimited():
+            return "too many calls at the moment"
+        case Refused(status, message):
+            return f"HTTP {status}: {message}"
+
+
 MeterEventOutcome = Accepted | AlreadyThere | Trouble
 
 

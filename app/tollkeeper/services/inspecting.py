@@ -188,7 +188,7 @@ def _eviction(client: redis.Redis) -> Check:
 
 
 def _stripe(stripe: StripePayments | None) -> Iterator[Check]:
-    from tollkeeper.payments.outcome import AccountAnswers, Refused
+    from tollkeeper.payments.outcome import AccountAnswers, Refused, in_words
 
     if stripe is None:
         yield Check("stripe", "ok", "not set")
@@ -200,7 +200,7 @@ def _stripe(stripe: StripePayments | None) -> Iterator[Check]:
     elif isinstance(answer, Refused) and answer.status == 403:
         yield Check("stripe", "warning", "knows the key; it may not read billing meters, which reconciling needs")
     else:
-        yield Check("stripe", "failed", f"{answer}")
+        yield Check("stripe", "failed", in_words(answer))
 
 
 def _stripe_setup(settings: Settings, database: Database | None, stripe: StripePayments | None) -> Iterator[Check]:
@@ -218,7 +218,7 @@ def _stripe_setup(settings: Settings, database: Database | None, stripe: StripeP
 
 
 def _paystack(paystack: PaystackPayments | None) -> Iterator[Check]:
-    from tollkeeper.payments.outcome import AccountAnswers
+    from tollkeeper.payments.outcome import AccountAnswers, in_words
 
     if paystack is None:
         yield Check("paystack", "ok", "not set")
@@ -228,7 +228,7 @@ def _paystack(paystack: PaystackPayments | None) -> Iterator[Check]:
         kind = {True: "live money", False: "test money", None: "a key of unknown kind"}[answer.livemode]
         yield Check("paystack", "ok", f"answers, {kind}")
     else:
-        yield Check("paystack", "failed", f"{answer}")
+        yield Check("paystack", "failed", in_words(answer))
 
 
 def _mail(settings: Settings) -> Iterator[Check]:

@@ -83,6 +83,20 @@ def test_what_postgresql_refuses_is_one_line() -> None:
     assert failure.format_message() == "PostgreSQL refused: permission denied for schema public"
 
 
+def test_a_disk_that_is_full_and_a_file_that_is_closed_to_us_are_one_line() -> None:
+    full, closed = (
+        as_failure(OSError(28, "No space left on device")),
+        as_failure(PermissionError(13, "Denied", "a.csv")),
+    )
+    assert (full and full.message, closed and closed.message) == ("No space left on device", "a.csv: Denied")
+    assert as_failure(BrokenPipeError(32, "Broken pipe")) is None  # a reader that has enough is no failure
+
+
+def test_evidence_that_cannot_be_saved_is_told_before_the_demo_runs() -> None:
+    ran = CliRunner().invoke(main, ["demo", "--evidence", "/nowhere/at/all/evidence.json"])
+    assert (ran.exit_code, "there is no folder /nowhere/at/all" in ran.stderr) == (2, True)
+
+
 def test_an_error_that_nobody_foresaw_is_left_as_it_is() -> None:
     assert as_failure(ZeroDivisionError("division by zero")) is None
 
