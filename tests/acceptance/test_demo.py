@@ -11,9 +11,9 @@ from pathlib import Path
 from tollkeeper.demo.evidence import Evidence
 
 
-def test_the_demo_comes_out_right_and_leaves_its_evidence(tmp_path: Path) -> None:
-    named = ("DATABASE_URL", "REDIS_URL", "TOLLKEEPER_DATABASE_URL", "TOLLKEEPER_REDIS_URL")
-    environment = {name: value for name, value in os.environ.items() if name not in named}
+def test_the_demo_comes_out_right_leaves_its_evidence_and_leaves_named_servers_alone(tmp_path: Path) -> None:
+    real = {"TOLLKEEPER_DATABASE_URL": "postgresql://127.0.0.1:1/real", "TOLLKEEPER_REDIS_URL": "redis://127.0.0.1:1/0"}
+    environment = {**os.environ, **real}  # of a business that is running: asking them would fail
     evidence = tmp_path / "evidence.json"
 
     done = subprocess.run(

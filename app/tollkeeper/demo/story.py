@@ -29,7 +29,7 @@ from tollkeeper.demo.evidence import Evidence
 from tollkeeper.demo.processes import Processes
 from tollkeeper.domain.currency import display
 from tollkeeper.domain.period import Period, period_of
-from tollkeeper.embedded import services_from_environment
+from tollkeeper.embedded import Services
 from tollkeeper.services.masking import shown_settings
 from tollkeeper.settings import read_settings
 from tollkeeper.testing import StripeStandIn
@@ -115,7 +115,8 @@ class Story:
         self._began = self._clock.now()
         self._period: Period = period_of("month", self._began)
         evidence.heading("Starting PostgreSQL, Redis, a mail server and a stand-in for Stripe")
-        self._services = stack.enter_context(services_from_environment())
+        # Never those that the environment names: they may hold real customers, and a demo applies plans and ends a month.
+        self._services = stack.enter_context(Services())
         self._inbox = Inbox()
         self._smtp_port = _free_port()
         stack.enter_context(_serving_mail(self._inbox, self._smtp_port))
