@@ -32,9 +32,10 @@ def install() -> None:
         return
     print("Installing Debian's chromium for the tests of the pages (this once)", flush=True)  # noqa: T201 # a script
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    subprocess.run(["apt-get", "update", "-qq"], env=quiet, check=False)
+    subprocess.run(["apt-get", "update", "-qq"], env=quiet, stdout=subprocess.DEVNULL, check=False)
     packages = ["chromium", "fonts-dejavu-core"]
-    subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages], env=quiet, check=False)
+    command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
+    subprocess.run(command, env=quiet, stdout=subprocess.DEVNULL, check=False)
 
 
 def main() -> None:
