@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from tollkeeper.domain.errors import TollkeeperError
 
 STOP_SECONDS = 10
 _PR_SET_PDEATHSIG = 1
+_OURS = re.compile("TOLLKEEPER_|STRIPE_|PAYSTACK_|DATABASE_URL$|REDIS_URL$")
 _LIBC = ctypes.CDLL(None)
 
 
@@ -27,9 +29,11 @@ class ProcessFailed(TollkeeperError):
 class Processes:
     """Child processes that share an environment. They end with the context, and with this process if that is killed."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str], *, settings_too: bool = True) -> None:
+        """`settings_too`: settings of ours that this process was started with are theirs as well."""
         self._folder = folder
-        self._environment = {**os.environ, **environment, "PYTHONUNBUFFERED": "1"}
+        inherited = {name: value for name, value in os.environ.items() if settings_too or not _OURS.match(name)}
+        self._environment = {**inherited, **environment, "PYTHONUNBUFFERED": "1"}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, arguments: Sequence[str]) -> None:

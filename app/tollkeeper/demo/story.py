@@ -123,7 +123,7 @@ class Story:
         self._standin = StripeStandIn(self._clock)
         self._stripe_url = stack.enter_context(self._standin.serve()).url
         self._web_port = _free_port()
-        self._processes = stack.enter_context(Processes(folder, self._environment()))
+        self._processes = stack.enter_context(Processes(folder, self._environment(), settings_too=False))
 
     def run(self) -> None:
         """Tell it from beginning to end."""

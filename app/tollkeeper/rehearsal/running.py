@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
+from tollkeeper.clock import SystemClock
 from tollkeeper.domain.errors import InvalidInput
 from tollkeeper.embedded import Services
 from tollkeeper.payments.stripe import StripePayments, livemode_of
@@ -32,7 +33,7 @@ def rehearse(api_key: str | None, api_base: str | None, say: Callable[[str], Non
     """
     if api_key is not None and livemode_of(api_key) is not False:
         raise InvalidInput("STRIPE_API_KEY", "the key of a sandbox (sk_test_… or rk_test_…); nothing was rehearsed")
-    clock = FrozenClock(begins(datetime.now(UTC)))
+    clock = FrozenClock(begins(SystemClock().now()))
     say("Starting PostgreSQL")
     with Services(redis=False) as services, Database(services.database_url) as database:
         upgrade_database(database, clock.now())

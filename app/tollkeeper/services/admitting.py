@@ -10,6 +10,7 @@ that finds its copy in Redis empty, or a store away, leaves the batch and nobody
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,7 +20,7 @@ from uuid import UUID
 from tollkeeper.clock import Clock
 from tollkeeper.counters.redis import Held, Question, RedisCounters, Spend, Verdict
 from tollkeeper.domain.account import Account, CustomerInactive, CustomerUnknown
-from tollkeeper.domain.errors import StoreUnavailable, TollkeeperError
+from tollkeeper.domain.errors import NotFound, StoreUnavailable, TollkeeperError
 from tollkeeper.domain.hold import Bound
 from tollkeeper.domain.notice import Notice, cap_refusal_notice
 from tollkeeper.domain.plan import RateLimit
@@ -35,6 +36,8 @@ from tollkeeper.storage.database import Database
 from tollkeeper.storage.gate import Ask, Gate, Seen
 from tollkeeper.storage.memory import Caller, Memory
 from tollkeeper.storage.referee import Case, Referee
+
+log = logging.getLogger(__name__)
 
 SEED_TRIES = 5
 MOST_NOTED = 10_000
@@ -355,7 +358,11 @@ class Admitting:
 
     def _welcome(self, user_id: str, plan_id: str) -> None:
         with Database(self._settings.need_database_url(), self._settings.db_schema) as database:
-            welcome(database, user_id, plan_id, self._clock.now())
+            try:
+                welcome(database, user_id, plan_id, self._clock.now())
+            except NotFound:
+                log.error("TOLLKEEPER_DEFAULT_PLAN names %r, which is no plan: whom nobody knows gets 401", plan_id)
+                raise CustomerUnknown from None
 
     def _late(self, asked: _Asked) -> None:
         """The database is away, or has not answered in time."""

@@ -337,6 +337,20 @@ def test_a_customer_first_named_by_the_host_is_made_on_the_default_plan(
     assert len(desk.events()) == 10
 
 
+def test_a_default_plan_that_is_none_leaves_a_newcomer_unknown(
+    settings: Settings, clock: FrozenClock, desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.plan()
+    chosen = settings.model_copy(update={"default_plan": "prro"})
+    middleware = MeteringMiddleware(
+        answering(chat_answer(1, 1)), identify=lambda scope: "newcomer", settings=chosen, clock=clock
+    )
+
+    assert send(middleware, None).status == 401
+    assert "TOLLKEEPER_DEFAULT_PLAN names 'prro', which is no plan" in caplog.text
+    assert desk.rows("SELECT FROM customers") == []
+
+
 FREE_TIER = """
 [plans.free]
 name = "Free"
