@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from fractions import Fraction
 
 from tollkeeper.domain.currency import minor_step
 from tollkeeper.domain.errors import InvalidInput, TollkeeperError
 from tollkeeper.domain.money import bigint
 from tollkeeper.domain.period import Period, utc
-from tollkeeper.domain.pricing import RatedLine
+from tollkeeper.domain.pricing import FINE, RatedLine
 
 TOKENS = "tokens"
 """The unit of a grant of tokens; a grant of money has its currency there."""
@@ -111,7 +110,7 @@ def balance(grant_id: str, entries: Iterable[int]) -> int:
 
 def credit_line(draw: Draw, description: str) -> RatedLine:
     """The invoice's line for prepaid money that pays part of it."""
-    return RatedLine(kind="credit", exact=Fraction(-draw.amount), amount=-draw.amount, description=description)
+    return RatedLine(kind="credit", fine=-draw.amount * FINE, amount=-draw.amount, description=description)
 
 
 def _order(grant: Grant) -> tuple[int, datetime, datetime, str]:

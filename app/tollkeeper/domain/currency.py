@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from functools import cache
 
 from tollkeeper.domain.errors import InvalidInput
 from tollkeeper.domain.money import BIGINT_MAX
@@ -77,6 +78,7 @@ def _paystack_factor(currency: str) -> int:
     return int(10 ** (paystack_exponent(currency) - exponent(currency)))
 
 
+@cache  # asked for every line, and there are as many currencies as there are
 def minor_step(currency: str) -> int:
     """What every line of an invoice is a multiple of: 10 with three decimals, 100 for ISK and UGX, else 1."""
     if exponent(currency) == 3:

@@ -43,7 +43,10 @@ def as_number(value: Fraction | Decimal | int) -> Fraction | int:
 
 def round_half_away(value: Fraction | Decimal | int, step: int = 1) -> int:
     """The nearest multiple of `step`; a half goes away from zero, for refunds as for charges."""
-    number = value if type(value) is int else exact(value)  # most are, and a fraction costs ten times as much
+    if type(value) is int:  # most are, and a fraction costs ten times as much
+        half_up = (2 * abs(value) + step) // (2 * step) * step
+        return half_up if value >= 0 else -half_up
+    number = exact(value)
     half_up = (2 * abs(number.numerator) + number.denominator * step) // (2 * number.denominator * step) * step
     return half_up if number >= 0 else -half_up
 

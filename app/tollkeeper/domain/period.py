@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from tollkeeper.domain.errors import InvalidInput
 
@@ -56,7 +57,7 @@ def period_of(interval: str, at: datetime, anchor: datetime | None = None) -> Pe
     """
     at = utc(at, "at")
     try:
-        return _period_of(interval, at, anchor)
+        return _period_of(interval, at, anchor if interval == "anniversary" else None)
     except (ValueError, OverflowError) as error:
         raise InvalidInput("at", "a time whose whole period lies in the years 1 to 9999") from error
 
@@ -92,6 +93,7 @@ def periods_between(interval: str, start: datetime, end: datetime, anchor: datet
         at = period.end
 
 
+@lru_cache(maxsize=1024)  # most customers of a close share their period
 def _period_of(interval: str, at: datetime, anchor: datetime | None) -> Period:
     if interval == "month":
         first = at.replace(day=1, hour=0, minute=0, second=0, microsecond=0)

@@ -14,7 +14,7 @@ from fractions import Fraction
 from tollkeeper.domain.currency import display, minor_step
 from tollkeeper.domain.money import bigint, round_half_away
 from tollkeeper.domain.period import Period, utc
-from tollkeeper.domain.pricing import RatedLine, Tariff, Tier
+from tollkeeper.domain.pricing import FINE, RatedLine, Tariff, Tier
 
 _TICK = timedelta(microseconds=1)
 
@@ -55,12 +55,17 @@ def for_part(tariff: Tariff, of_period: Fraction) -> Tariff:
 
 def base_fee_line(tariff: Tariff, part: Period, whole: Period, plan_name: str) -> RatedLine | None:
     """The line for a part's share of the base fee, rounded once; None where there is nothing to pay."""
+    if not tariff.base_fee:
+        return None
     exact = tariff.base_fee * share(part, whole)
     amount = round_half_away(exact, minor_step(tariff.currency))
     if amount == 0:
         return None
     return RatedLine(
-        kind="base_fee", exact=exact, amount=bigint(amount), description=_fee_text(tariff, part, whole, plan_name)
+        kind="base_fee",
+        fine=exact * FINE,
+        amount=bigint(amount),
+        description=_fee_text(tariff, part, whole, plan_name),
     )
 
 

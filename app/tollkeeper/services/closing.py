@@ -7,6 +7,7 @@ can be run by anybody at any time, twice at once, or be killed in the middle: ea
 from __future__ import annotations
 
 import logging
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -32,6 +33,7 @@ from tollkeeper.storage.periods import (
     close_periods,
     count_by_status,
     count_waiting,
+    due_customers,
     lock_customers,
     lock_late_periods,
     lock_periods,
@@ -54,6 +56,8 @@ _BAD_ROW = (
     ValueError,
 )
 """What one customer's row can raise, having been changed by hand."""
+_CHUNKS_AHEAD = 20
+"""For so many chunks the names of customers that are due are looked up at once."""
 _MOST_FAILURES = 10
 """So many customers in a row that cannot be closed are no accident of theirs."""
 
@@ -116,11 +120,15 @@ def store_outcome(connection: Connection, outcome: Outcome, now: datetime, *, qu
     """Write down what was decided on locked periods; `quietly`: a person asked, and no notice goes out."""
     close_periods(connection, [*outcome.closed, *outcome.billed_late], now)
     insert_drafts(connection, [(draft.invoice, draft.lines) for draft in outcome.drafts])
-    insert_entries(connection, outcome.credits, now)
-    insert_collections(connection, outcome.collections)
-    insert_reports(connection, outcome.reports)
+    if outcome.credits:  # most closes have little of this and the next three
+        insert_entries(connection, outcome.credits, now)
+    if outcome.collections:
+        insert_collections(connection, outcome.collections)
+    if outcome.reports:
+        insert_reports(connection, outcome.reports)
     adopt_windows(connection, [draft.invoice.id for draft in outcome.drafts])
-    park_periods(connection, outcome.parked)
+    if outcome.parked:
+        park_periods(connection, outcome.parked)
     note_close(connection, outcome, now, quietly=quietly)
 
 
@@ -132,6 +140,7 @@ class _Run:
         self._due = due
         self._drafting = drafting
         self._wait = wait
+        self._names: list[str] = []
         self.closed = 0
         self.invoices = 0
 
@@ -155,23 +164,25 @@ class _Run:
         failed: dict[str, Exception] = {}
         some_closed = False
         while go_on():
+            names = self._next(place, size, chunk * _CHUNKS_AHEAD)
+            if not names:
+                break
             users: list[str] = []
             try:
-                if not self._close_some(users, place, size):
-                    break
-                some_closed = True
+                self._close_some(users, names)
+                some_closed = some_closed or bool(users)
             except StoreUnavailable:
                 raise
             except _BAD_ROW as error:
                 if not users:
                     raise
                 if size > 1:
-                    size, alone_until = 1, users[-1]
+                    size, alone_until = 1, names[-1]
                     continue
                 failed[users[0]] = error
                 if len(failed) >= _MOST_FAILURES and not some_closed:
                     raise
-            place = users[-1]
+            place = names[-1]
             if place >= alone_until:
                 size = chunk
         self._park(failed, somebody_else_closed=some_closed)
@@ -209,13 +220,21 @@ class _Run:
             owed = reports_owed(part, tariff, told[part.key], invoice_id=invoice_id, now=self._due.now)
             insert_reports(connection, owed)
 
-    def _close_some(self, users: list[str], after: str, limit: int) -> bool:
-        """Close the next customers, whose names are put into `users`; False where there are none."""
+    def _next(self, after: str, limit: int, ahead: int) -> list[str]:
+        """The next customers that are due, out of a longer list: looking through all periods takes long where there are many."""
+        names = self._names[bisect_right(self._names, after) :][:limit]
+        if names:
+            return names
         with self._database.transaction() as connection:
-            users += lock_customers(connection, self._due, after, limit, wait=self._wait)
+            self._names = due_customers(connection, self._due, after, ahead)
+        return self._names[:limit]
+
+    def _close_some(self, users: list[str], names: Sequence[str]) -> None:
+        """Close some customers; those that nobody else has are put into `users`."""
+        with self._database.transaction() as connection:
+            users += lock_customers(connection, names, wait=self._wait)
             lock_grants(connection, users)
             outcome = self._drafting.decide(connection, lock_periods(connection, self._due, users, wait=self._wait))
             store_outcome(connection, outcome, self._due.now, quietly=self._wait)
         self.closed += len(outcome.closed)
         self.invoices += len(outcome.drafts)
-        return bool(users)

@@ -125,7 +125,7 @@ def _own_lines(stored: StoredPeriod, parts: Sequence[Priced]) -> Iterator[Invoic
             continue
         for line in period_lines(part, tariff):
             text = _naming_the_plan(line, part) if stored.plan_parts else line.description
-            yield replace(line, revision=stored.revision, description=text)
+            yield line._replace(revision=stored.revision, description=text)
 
 
 def period_lines(stored: StoredPeriod, tariff: Tariff) -> list[InvoiceLine]:
@@ -154,7 +154,7 @@ def late_lines(late: LateUsage) -> Iterator[InvoiceLine]:
         if (quantity, amount) != (billed_quantity, billed_amount):
             line = _late_line(late.stored.period, unit, quantity - billed_quantity, amount - billed_amount)
             since = 1 + max((one.revision for one in late.billed), default=0)
-            yield replace(line, since_revision=min(since, late.stored.revision), revision=late.stored.revision)
+            yield line._replace(since_revision=min(since, late.stored.revision), revision=late.stored.revision)
 
 
 Unit = tuple[str | None, str | None, Decimal]

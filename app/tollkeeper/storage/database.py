@@ -7,13 +7,15 @@ connections of its own (`gate`, `settlement`), because it groups many requests i
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+import psycopg
 from psycopg.types.json import set_json_loads
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -29,6 +31,9 @@ def load_json(data: str | bytes) -> Any:
 
 
 set_json_loads(load_json)
+
+_COPIED_AT_ONCE = 1_000
+_COPY_SIGNS = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +111,36 @@ def first_row(connection: Connection, statement: str, **parameters: object) -> d
 
 def all_rows(connection: Connection, statement: str, **parameters: object) -> list[dict[str, Any]]:
     """All rows that a statement returns, by column name."""
-    return [dict(row) for row in connection.execute(text(statement), parameters).mappings()]
+    result = connection.execute(text(statement), parameters)
+    names = tuple(result.keys())
+    return [dict(zip(names, row, strict=True)) for row in result]
 
 
 def change(connection: Connection, statement: str, **parameters: object) -> int:
     """Run a statement that returns nothing; how many rows it changed."""
     return connection.execute(text(statement), parameters).rowcount
+
+
+def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[str | None]]) -> None:
+    """Add many rows to a table, each value as PostgreSQL reads it from text: the cheapest way into it, for both sides."""
+    driver = connection.connection.driver_connection
+    assert driver is not None, "the transaction has begun"
+    lines = ("\t".join([_copied(value) for value in row]) for row in rows)
+    # Constants, no values: those go through the stream.
+    statement = f"COPY {table} ({', '.join(columns)}) FROM STDIN"
+    try:
+        with driver.cursor() as cursor, cursor.copy(statement) as copy:
+            while block := list(islice(lines, _COPIED_AT_ONCE)):
+                copy.write("\n".join(block) + "\n")
+    except psycopg.Error as error:  # as it would be raised by any other statement
+        raise DBAPIError.instance(statement, None, error, psycopg.Error) from error
+
+
+def _copied(value: str | None) -> str:
+    """A value in the text form of `COPY`, in which nothing and a few characters have signs of their own."""
+    if value is None:
+        return "\\N"
+    return value if value.isprintable() and "\\" not in value else value.translate(_COPY_SIGNS)
 
 
 def _first_line(error: DBAPIError) -> str:

@@ -142,8 +142,23 @@ class Due:
         return {"cutoff": self.cutoff, "now": self.now} if self.heed_holds else {"cutoff": self.cutoff}
 
 
-def lock_customers(connection: Connection, due: Due, after: str, limit: int, *, wait: bool) -> list[str]:
-    """Lock the next customers with a period that is due, by name, after a name.
+def due_customers(connection: Connection, due: Due, after: str, limit: int) -> list[str]:
+    """The next customers with a period that is due, by name, after a name."""
+    rows = all_rows(
+        connection,
+        f"""
+        SELECT u.user_id FROM usage_periods AS u WHERE u.user_id COLLATE "C" > :after AND {due.condition}
+        GROUP BY u.user_id ORDER BY u.user_id COLLATE "C" LIMIT :limit
+        """,  # noqa: S608 - put together from constants
+        **due.parameters,
+        after=after,
+        limit=limit,
+    )
+    return [row["user_id"] for row in rows]
+
+
+def lock_customers(connection: Connection, users: Sequence[str], *, wait: bool) -> list[str]:
+    """Lock customers, by name.
 
     The customer's row is where closes of one customer queue up. Those that somebody else has are left out, or with `wait`
     waited for.
@@ -151,14 +166,10 @@ def lock_customers(connection: Connection, due: Due, after: str, limit: int, *, 
     rows = all_rows(
         connection,
         f"""
-        SELECT c.user_id FROM customers AS c
-        WHERE c.user_id COLLATE "C" > :after
-          AND c.user_id IN (SELECT u.user_id FROM usage_periods AS u WHERE {due.condition})
-        ORDER BY c.user_id COLLATE "C" LIMIT :limit FOR NO KEY UPDATE {"" if wait else "SKIP LOCKED"}
+        SELECT user_id FROM customers WHERE user_id = ANY(:users)
+        ORDER BY user_id COLLATE "C" FOR NO KEY UPDATE {"" if wait else "SKIP LOCKED"}
         """,  # noqa: S608 - put together from constants
-        **due.parameters,
-        after=after,
-        limit=limit,
+        users=list(users),
     )
     return [row["user_id"] for row in rows]
 

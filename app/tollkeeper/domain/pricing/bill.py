@@ -6,23 +6,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tollkeeper.domain.money import bigint
+from tollkeeper.domain.pricing.price import FINE, Number
 from tollkeeper.domain.usage import Key
 
 LineKind = Literal["usage", "base_fee", "credit", "late_usage", "adjustment"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RatedLine:
+class RatedLine(NamedTuple):
     """One line of money: for usage, one price and tier, how much was used at what, and what that comes to.
 
     `model` and `meter` are the price's own patterns; `unit_amount` is minor units for one unit, without the flat fee.
-    `exact` is the amount before rounding, with the flat fee. A line that is not usage has no price, tier or quantity.
+    `fine` is the amount before rounding, with the flat fee, in fine units. A line that is not usage has no price, tier or
+    quantity. A tuple, because a close makes them by the hundred thousand.
     """
 
     kind: LineKind
+    fine: Number
+    amount: int
+    description: str
     price: int | None = None
     tier: int | None = None
     model: str | None = None
@@ -30,9 +34,11 @@ class RatedLine:
     quantity: Decimal | None = None
     unit_amount: Decimal | None = None
     flat_fee: Decimal = Decimal(0)
-    exact: Fraction
-    amount: int
-    description: str
+
+    @property
+    def exact(self) -> Fraction:
+        """The amount before rounding, in minor units."""
+        return Fraction(self.fine) / FINE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

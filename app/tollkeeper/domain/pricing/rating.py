@@ -67,7 +67,7 @@ def by_price(tariff: Tariff, totals: Totals) -> dict[int, Number]:
     """The totals added up by index of their price; what has no price is left out."""
     sums: defaultdict[int, Number] = defaultdict(int)
     for key, quantity in totals.items():
-        number = as_number(quantity)
+        number = quantity if type(quantity) is int else as_number(quantity)
         if number < 0:
             raise InvalidInput("quantity", "no negative total")
         index = tariff.price_of(key)

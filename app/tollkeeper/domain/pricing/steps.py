@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from fractions import Fraction
 
 from tollkeeper.domain.currency import display, minor_step
@@ -106,19 +105,20 @@ def _usage_lines(draft: Draft) -> Iterator[RatedLine]:
 
 def _usage_line(currency: str, index: int, price: Price, piece: Slice) -> RatedLine:
     quantity = as_decimal(piece.quantity)
+    tier = piece.tier
     charge = price.charge(piece)
     return RatedLine(
         kind="usage",
+        fine=charge,
+        amount=bigint(rounded(charge, minor_step(currency))),
+        description=describing.usage(price, tier, quantity, currency),
         price=index,
-        tier=piece.tier,
+        tier=tier,
         model=price.model,
         meter=price.meter,
         quantity=quantity,
-        unit_amount=price.unit_amounts[piece.tier],
-        flat_fee=price.tiers[piece.tier].flat_fee,
-        exact=Fraction(charge, FINE),
-        amount=bigint(rounded(charge, minor_step(currency))),
-        description=describing.usage(price, piece.tier, quantity, currency),
+        unit_amount=price.unit_amounts[tier],
+        flat_fee=price.tiers[tier].flat_fee,
     )
 
 
@@ -126,7 +126,5 @@ def _adjusted(draft: Draft, exact: Fraction, description: str) -> Draft:
     amount = round_half_away(exact, minor_step(draft.tariff.currency))
     if amount == 0:
         return draft
-    line = RatedLine(
-        kind="adjustment", flat_fee=Decimal(0), exact=exact, amount=bigint(amount), description=description
-    )
+    line = RatedLine(kind="adjustment", fine=exact * FINE, amount=bigint(amount), description=description)
     return replace(draft, lines=(*draft.lines, line))
