@@ -198,14 +198,14 @@ def _was_used(totals: Totals, tariff: Tariff) -> bool:
 def _line(line: RatedLine, period: Period) -> InvoiceLine:
     """A line that is not usage is one piece at its own price."""
     return InvoiceLine(
-        kind=line.kind,
-        model_id=line.model,
-        token_type=line.meter,
-        quantity=Decimal(1) if line.quantity is None else line.quantity,
-        unit_amount=as_decimal(line.exact) if line.unit_amount is None else line.unit_amount,
-        amount=line.amount,
-        description=line.description,
-        period=period,
+        line.kind,
+        line.model,
+        line.meter,
+        Decimal(1) if line.quantity is None else line.quantity,
+        as_decimal(line.exact) if line.unit_amount is None else line.unit_amount,
+        line.amount,
+        line.description,
+        period,
     )
 
 

@@ -125,7 +125,7 @@ def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: 
     """Add many rows to a table, each value as PostgreSQL reads it from text: the cheapest way into it, for both sides."""
     driver = connection.connection.driver_connection
     assert driver is not None, "the transaction has begun"
-    lines = ("\t".join([_copied(value) for value in row]) for row in rows)
+    lines = map(_copied, rows)
     # Constants, no values: those go through the stream.
     statement = f"COPY {table} ({', '.join(columns)}) FROM STDIN"
     try:
@@ -136,11 +136,12 @@ def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: 
         raise DBAPIError.instance(statement, None, error, psycopg.Error) from error
 
 
-def _copied(value: str | None) -> str:
-    """A value in the text form of `COPY`, in which nothing and a few characters have signs of their own."""
-    if value is None:
-        return "\\N"
-    return value if value.isprintable() and "\\" not in value else value.translate(_COPY_SIGNS)
+def _copied(row: Sequence[str | None]) -> str:
+    """A row in the text form of `COPY`, in which nothing and a few characters have signs of their own."""
+    everything = "".join(filter(None, row))
+    if not everything.isprintable() or "\\" in everything:
+        row = [None if value is None else value.translate(_COPY_SIGNS) for value in row]
+    return "\t".join(["\\N" if value is None else value for value in row])
 
 
 def _first_line(error: DBAPIError) -> str:
