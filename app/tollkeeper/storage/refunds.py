@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from tollkeeper.storage.database import all_rows, change
+from tollkeeper.storage.database import change
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +40,3 @@ def save_refund(connection: Connection, refund: Refund) -> bool:
         **asdict(refund),
     )
     return changed == 1
-
-
-def refunds_of(connection: Connection, invoice_id: UUID) -> list[Refund]:
-    """What went back for one invoice, oldest word first."""
-    rows = all_rows(
-        connection,
-        "SELECT stripe_id, invoice_id, kind, amount, currency, status, told_at FROM invoice_refunds "
-        "WHERE invoice_id = :invoice ORDER BY told_at, stripe_id",
-        invoice=invoice_id,
-    )
-    return [Refund(**row) for row in rows]

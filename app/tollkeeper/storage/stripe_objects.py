@@ -60,17 +60,6 @@ def save_object(connection: Connection, livemode: bool, one: StripeObject, now: 
     )
 
 
-def forget_object(connection: Connection, livemode: bool, kind: StripeKind, key: str) -> None:
-    """Nothing is in use under the key any more."""
-    change(
-        connection,
-        "UPDATE stripe_objects SET active = false WHERE livemode = :livemode AND kind = :kind AND key = :key AND active",
-        livemode=livemode,
-        kind=kind,
-        key=key,
-    )
-
-
 def objects_in_use(connection: Connection, livemode: bool) -> dict[tuple[str, str], StripeObject]:
     """What is in use, by kind and key."""
     rows = all_rows(
